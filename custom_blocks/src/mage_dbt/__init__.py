@@ -1,0 +1,1 @@
+"""Mage, preconfigured for one dbt repository: the runner, its client, and the blocks in Mage."""

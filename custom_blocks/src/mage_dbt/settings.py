@@ -1,0 +1,302 @@
+"""The workspace's settings: every name, its default, what it means, and how it is read.
+
+A setting comes from the environment or from one file, `workspace.env` at the top of the checkout
+(`NAME=value` lines, `#` comments); the environment wins. An unknown name is refused, so that a
+misspelt one never passes for its default. `docs/settings.md` lists them all; a test compares the
+two. Only the standard library is used here: this runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zoneinfo
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from datetime import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mage_dbt.alerts import deadline
+from mage_dbt.errors import SettingError, did_you_mean
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+"""The top of the checkout this package was started from."""
+
+SETTINGS_FILE = "workspace.env"
+
+OUR_PREFIXES = (
+    *("DBT_METRIC_", "DAILY_BUILD_", "WORKSPACE_", "RUNNER_"),
+    *("MORNING_BUILD_", "ALERT_URLS_"),
+)
+"""Names that start so are ours alone; in the environment only these can be called unknown."""
+
+INTERNAL_NAMES = ("WORKSPACE_INSTANCE", "RUNNER_SOCKET")
+"""Set by the workspace on the processes it starts; not for people."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _port(value: str) -> int:
+    port = int(value)
+    if not 1 <= port <= 65535:
+        raise ValueError("a port is a number from 1 to 65535")
+    return port
+
+
+def _count(value: str) -> int:
+    count = int(value)
+    if not 1 <= count <= 1000:
+        raise ValueError("it is a whole number from 1 to 1000")
+    return count
+
+
+def _days(value: str) -> int:
+    days = int(value)
+    if not 0 <= days <= 36500:
+        raise ValueError("it is a whole number of days from 0 to 36500")
+    return days
+
+
+def _rate(value: str) -> int:
+    rate = int(value)
+    if not 1 <= rate <= 1_000_000:
+        raise ValueError("it is a whole number from 1 to 1000000")
+    return rate
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not 0.2 <= seconds <= 86400:
+        raise ValueError("it is a number of seconds from 0.2 to 86400")
+    return seconds
+
+
+def _clock(value: str) -> time:
+    if not re.fullmatch(r"\d{2}:\d{2}", value):
+        raise ValueError("write it as HH:MM, for example 08:00")
+    return time.fromisoformat(value)
+
+
+def _zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        zones = zoneinfo.available_timezones()
+        if not zones:  # no tz database before our environments exist; they bring one and ask again
+            return value
+        raise ValueError(
+            "no time zone has this name; use one like Asia/Seoul or Europe/Berlin. "
+            + did_you_mean(value, zones)
+        ) from None
+    return value
+
+
+def _git_ref(value: str) -> str:
+    if value.startswith("-") or not re.fullmatch(r"[\w./+@-]{1,200}", value):
+        raise ValueError("it is the name of a branch or tag")
+    return value
+
+
+def _repository(value: str) -> str:
+    if value.startswith("-"):
+        raise ValueError("it is a path or a URL of a git repository")
+    if urlsplit(value).password:
+        raise ValueError("a password does not belong in it; use a git credential helper or SSH")
+    return value
+
+
+def _subfolder(value: str) -> str:
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError("it is a folder inside the repository")
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it is an address like https://mage.example.com")
+    if parts.username or parts.password:
+        raise ValueError("a user or password does not belong in it")
+    return value.rstrip("/")
+
+
+def _database_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("postgresql", "postgres"):
+        raise ValueError("it starts with postgresql://")
+    return value
+
+
+def _setting(default: str | None, parse: Callable[[str], Any], meaning: str) -> Any:
+    return field(metadata={"default": default, "parse": parse, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One workspace's settings, parsed. Field `mage_port` is the setting `MAGE_PORT`, and so on."""
+
+    dbt_metric_repo: str | None = _setting(
+        None, _repository, "Your dbt repository: a path or a git URL. Unset: the demo."
+    )
+    dbt_metric_ref: str = _setting("main", _git_ref, "The branch or tag that is live.")
+    dbt_metric_dir: Path | None = _setting(
+        None,
+        _path,
+        "The folder in which git-sync keeps its `current` link. Unset: the workspace runs a small "
+        "git sync of its own. Set without DBT_METRIC_REPO: something else syncs it.",
+    )
+    dbt_metric_subdir: str = _setting(
+        ".", _subfolder, "The folder inside the repository that holds dbt_project.yml."
+    )
+    dbt_metric_poll_seconds: float = _setting(
+        "10", _seconds, "Seconds between two looks at the repository."
+    )
+    dbt_profiles_dir: Path | None = _setting(
+        None,
+        _path,
+        "The folder of your own profiles.yml. Unset: the embedded warehouse, whatever profile the "
+        "project asks for.",
+    )
+    dbt_target: str | None = _setting(
+        None, _text, "dbt's target. Unset: the profile's default; `prod` on the embedded warehouse."
+    )
+    daily_build_at: time = _setting("08:00", _clock, "When the daily build starts, local time.")
+    daily_build_timezone: str = _setting("Asia/Seoul", _zone, "The time zone of that clock.")
+    morning_build_over_by: time | None = _setting(
+        None,
+        _clock,
+        "By when the daily build should be over, local time; if it is not, that is told. Unset: "
+        "one hour after DAILY_BUILD_AT, so 09:00.",
+    )
+    alert_urls_file: Path | None = _setting(
+        None,
+        _path,
+        "The file with the addresses that alerts go to, one a line. Unset: `secrets/alert-urls` "
+        "in WORKSPACE_HOME. See docs/alerts.md.",
+    )
+    workspace_home: Path = _setting(
+        str(CHECKOUT / ".workspace"), _path, "Where everything the workspace keeps lives."
+    )
+    workspace_database_url: str | None = _setting(
+        None,
+        _database_url,
+        "PostgreSQL for Mage's metadata and the ledger (postgresql://…). Unset: embedded.",
+    )
+    workspace_python: str = _setting(
+        "python3", _text, "The Python (3.11 or 3.12) that both environments are made with."
+    )
+    mage_port: int = _setting("6789", _port, "Mage's port on 127.0.0.1.")
+    mage_public_url: str | None = _setting(
+        None,
+        _web_address,
+        "Where people reach Mage, for the links in alerts. Unset: Mage's port on 127.0.0.1.",
+    )
+    runner_port: int = _setting("4182", _port, "The runner's port on 127.0.0.1.")
+    runner_parallel_runs: int = _setting(
+        "3", _count, "How many runs may be running at once; more wait in line."
+    )
+    runner_queued_runs: int = _setting(
+        "200",
+        _count,
+        "How many runs may wait in line; a request beyond them is refused, the morning's never.",
+    )
+    ledger_keep_days: int = _setting(
+        "730",
+        _days,
+        "Days after which finished runs, and the idempotency keys of their requests, are "
+        "forgotten; 0 keeps them for ever.",
+    )
+    runner_calls_per_minute: int = _setting(
+        "600", _rate, "How many calls of the runner's HTTP API one caller may make in a minute."
+    )
+    postgres_port: int = _setting("5439", _port, "The embedded PostgreSQL's port on 127.0.0.1.")
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+        """Reads the settings from `environ` and `file` (default: this process and checkout).
+
+        Raises SettingError, which names the setting, for an unknown name or an unusable value.
+        """
+        environ = os.environ if environ is None else environ
+        file = CHECKOUT / SETTINGS_FILE if file is None else file
+        known = {one.name.upper(): one for one in fields(cls)}
+        written = _read_file(file)
+        for name in written:
+            _refuse_unknown(name, known, str(file))
+        for name in environ:
+            if name.startswith(OUR_PREFIXES) and name not in INTERNAL_NAMES:
+                _refuse_unknown(name, known, "the environment")
+        values = {
+            one.name: _value(name, one, environ.get(name) or written.get(name))
+            for name, one in known.items()
+        }
+        settings = cls(**values)
+        if over_by := settings.morning_build_over_by:
+            wrong = deadline.unfit(settings.daily_build_at, over_by)
+            if wrong:
+                raise SettingError(
+                    f"MORNING_BUILD_OVER_BY={over_by:%H:%M} cannot be used: {wrong}."
+                )
+        return settings
+
+    @property
+    def mage_address(self) -> str:
+        """Where people reach Mage, without a slash at the end."""
+        return self.mage_public_url or f"http://127.0.0.1:{self.mage_port}"
+
+    def as_environment(self) -> dict[str, str]:
+        """The settings as a process started by the workspace finds them; unset ones are absent."""
+        values = {one.name.upper(): getattr(self, one.name) for one in fields(self)}
+        return {
+            name: value.strftime("%H:%M") if isinstance(value, time) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def meanings() -> dict[str, tuple[str, str]]:
+    """Every setting's name with its default (empty when unset) and its meaning, for the docs."""
+    return {
+        one.name.upper(): (one.metadata["default"] or "", one.metadata["meaning"])
+        for one in fields(Settings)
+    }
+
+
+def _read_file(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    found = {}
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise SettingError(f"{file}, line {number}, is not NAME=value: {line!r}.")
+        found[name.strip()] = value.strip().strip("'\"")
+    return found
+
+
+def _refuse_unknown(name: str, known: Mapping[str, Field[Any]], where: str) -> None:
+    if name not in known:
+        raise SettingError(
+            f"Unknown setting {name} in {where}.",
+            did_you_mean(name, known) or "docs/settings.md lists them all.",
+        )
+
+
+def _value(name: str, one: Field[Any], text: str | None) -> Any:
+    text = text or one.metadata["default"]
+    if text is None:
+        return None
+    try:
+        return one.metadata["parse"](text)
+    except ValueError as error:
+        raise SettingError(f"{name}={text} cannot be used: {error}.") from None

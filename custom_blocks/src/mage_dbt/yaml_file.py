@@ -1,0 +1,25 @@
+"""A YAML file of a commit, read with an error that names it; dbt's own often does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mage_dbt.errors import CommitBroken
+
+REPAIR = "Push a commit that repairs it; until then the last good commit stays live."
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Its names and values; empty when it is not there. Raises CommitBroken."""
+    if not file.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise CommitBroken(f"{file.name} cannot be read: {error}", REPAIR) from None
+    if not isinstance(content, dict):
+        raise CommitBroken(f"{file.name} is not names with values.", REPAIR)
+    return content
