@@ -1,0 +1,221 @@
+"""A Request: what somebody asked for, checked once, where it comes in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import date
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from mage_dbt.command import Command
+from mage_dbt.errors import (
+    BadCommit,
+    BadSelection,
+    BadVariable,
+    RequestError,
+    UnknownOperation,
+    did_you_mean,
+)
+from mage_dbt.selection import criteria
+
+LONGEST_TEXT = 2_000
+"""Characters in one text of a request: more is a mistake or an attack."""
+
+MOST_VARIABLES = 200
+
+SAME_COMMIT = "same"
+
+# No leading dash (git would take it for an option), nothing that git reads as an operator.
+COMMIT = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.+/-]{0,198}[0-9A-Za-z_+-])?")
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Operation(StrEnum):
+    """What a run does."""
+
+    BUILD = "build"
+    FULL_REFRESH = "full_refresh"
+    RERUN_FAILED = "rerun_failed"
+    COMMAND = "command"
+
+
+class Cause(StrEnum):
+    """Which door a request came through."""
+
+    SCHEDULE = "schedule"
+    START = "start"
+    FORM = "form"
+    TOOL = "tool"
+    API = "api"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asked for. Build one with `Request.parse`; that is where it is checked."""
+
+    operation: Operation
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    command: str = ""
+    """For operation `command`: what one would type after `dbt`."""
+    of: str | None = None
+    """For operation `rerun_failed`: the run whose unfinished business this is; None for the last
+    daily build."""
+    commit: str = ""
+    """A SHA or tag of the synced branch; `same` for that of `of`; empty for the newest ready."""
+    digest: str = ""
+    """The plan somebody has seen; the request is refused when it would run another one."""
+    why: str = ""
+    cause: Cause = Cause.API
+    caller: str = "unknown"
+    key: str | None = None
+    """The idempotency key: the same key is the same run."""
+    mage_run: int | None = None
+    """The Mage pipeline run this belongs to; cancelling that cancels this."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Request:
+        """Reads a request from plain data, as it comes from JSON or from a form.
+
+        `select` and `exclude` may be one text with criteria separated by spaces, or a list.
+        Raises a RequestError that names the field.
+        """
+        known = {one.name for one in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise RequestError(f"Unknown field {name!r}.", did_you_mean(str(name), known))
+        operation = _one_of(Operation, data.get("operation", "build"), "operation")
+        command = _text(data, "command")
+        of = _text(data, "of") or None
+        select = _criteria(data.get("select"), "select")
+        exclude = _criteria(data.get("exclude"), "exclude")
+        if operation is Operation.COMMAND:
+            if select or exclude:
+                raise RequestError("A command brings its own --select and --exclude.")
+            Command.parse(command)
+        elif command:
+            raise RequestError(f"Only the operation `command` takes a command, not {operation}.")
+        if operation is Operation.FULL_REFRESH and not select:
+            raise BadSelection(
+                "A full refresh needs the models to refresh.", "Name at least one in `select`."
+            )
+        if operation is Operation.RERUN_FAILED and (select or exclude):
+            raise RequestError("A rerun of what failed chooses its models itself.")
+        if operation is not Operation.RERUN_FAILED and of:
+            raise RequestError("Only the operation `rerun_failed` takes `of`.")
+        commit = _text(data, "commit")
+        if commit == SAME_COMMIT and operation is not Operation.RERUN_FAILED:
+            raise RequestError("Only the operation `rerun_failed` takes the commit `same`.")
+        if commit and (".." in commit or not COMMIT.fullmatch(commit)):
+            raise BadCommit(
+                f"{commit!r} is neither a commit's SHA nor a tag's name.",
+                "Leave it out for the newest commit.",
+            )
+        digest = _text(data, "digest")
+        if digest and not DIGEST.fullmatch(digest):
+            raise RequestError("`digest` is the 64 hex digits that a plan gives.")
+        mage_run = data.get("mage_run")
+        if mage_run is not None and (isinstance(mage_run, bool) or not isinstance(mage_run, int)):
+            raise RequestError("`mage_run` is a number.")
+        return cls(
+            operation=operation,
+            select=select,
+            exclude=exclude,
+            variables=MappingProxyType(_variables(data.get("variables"))),
+            command=command,
+            of=of,
+            commit=commit,
+            digest=digest,
+            why=_text(data, "why"),
+            cause=_one_of(Cause, data.get("cause", "api"), "cause"),
+            caller=_text(data, "caller") or "unknown",
+            key=_text(data, "key") or None,
+            mage_run=mage_run,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `parse` reads back to the same request."""
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        return data | {
+            "select": list(self.select),
+            "exclude": list(self.exclude),
+            "variables": dict(self.variables),
+        }
+
+    def what(self) -> dict[str, Any]:
+        """What was asked for, without who asked and how: equal for equal requests."""
+        data = self.to_json()
+        for name in ("cause", "caller", "key", "mage_run"):
+            del data[name]
+        return data
+
+    def dbt_command(self) -> Command:
+        """The dbt command line this request stands for, selection included."""
+        if self.operation is Operation.COMMAND:
+            return Command.parse(self.command)
+        return Command(
+            name="build",
+            select=self.select,
+            exclude=self.exclude,
+            flags=("--full-refresh",) if self.operation is Operation.FULL_REFRESH else (),
+        )
+
+
+def _one_of(kind: type[Any], value: object, name: str) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        choices = [str(one) for one in kind]
+        raise UnknownOperation(
+            f"{value!r} is not a known {name}.",
+            did_you_mean(str(value), choices) or f"Known are {', '.join(choices)}.",
+        ) from None
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name) or ""
+    if not isinstance(value, str):
+        raise RequestError(f"`{name}` is a text.")
+    if len(value) > LONGEST_TEXT:
+        raise RequestError(f"`{name}` is longer than {LONGEST_TEXT} characters.")
+    if "\x00" in value:
+        raise RequestError(f"`{name}` holds a NUL character.")
+    return value.strip()
+
+
+def _criteria(value: object, name: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    parts = value.split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise BadSelection(f"`{name}` is a text or a list of texts.")
+    return criteria(parts, f"`{name}`")
+
+
+def _variables(value: object) -> dict[str, Any]:
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, Mapping):
+        raise BadVariable(f"Variables are names with values, not {value!r}.")
+    if len(value) > MOST_VARIABLES:
+        raise BadVariable(f"More than {MOST_VARIABLES} variables.")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w:.-]{0,199}", name):
+            raise BadVariable(
+                f"{name!r} is not a variable's name.",
+                "It begins with a letter; digits, _, :, . and - may follow.",
+            )
+    # YAML reads 2026-01-31 as a date; dbt gets it as it was written.
+    plain = {name: one.isoformat() if isinstance(one, date) else one for name, one in value.items()}
+    try:
+        if len(json.dumps(plain)) > 10 * LONGEST_TEXT:
+            raise BadVariable("The variables are too long.")
+    except (TypeError, ValueError):
+        raise BadVariable("A variable's value is text, a number, true, false, or a list.") from None
+    return plain

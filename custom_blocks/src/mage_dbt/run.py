@@ -1,0 +1,202 @@
+"""A run, its nodes and its events: the plain values that the ledger keeps and every door shows.
+
+These words are what people see, in Mage, in the tool and in the API: Queued, Starting, Running,
+Success, Error, Cancelled for a run; dbt's own success, pass, warn, error, fail, skipped for a node.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+RUN_ID = re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b")
+"""A run's id inside any text: the UTC time it was asked for, and six random hex digits."""
+
+CANCELLED_IN_MAGE = "its pipeline run was cancelled in Mage"
+
+LONGEST_TITLE = 60
+"""Characters; a title stands inside sentences."""
+
+RUNNER_STOPPED = "the runner was stopped"
+"""Why a run was cancelled that nobody cancelled."""
+
+PASSED = frozenset({"success", "pass", "warn"})
+"""Node statuses that leave a run green. Everything else is the truth about a failure."""
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "Queued"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    SUCCESS = "Success"
+    ERROR = "Error"
+    CANCELLED = "Cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (RunState.SUCCESS, RunState.ERROR, RunState.CANCELLED)
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time and names no secret: `20261123-080000-4f2a9c` (UTC)."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node of a run."""
+
+    node: str
+    """dbt's unique id."""
+    name: str
+    type: str
+    status: str
+    seconds: float = 0.0
+    rows: int | None = None
+    """Rows the statement reported; None where it reports none (a view, a failed model)."""
+    message: str = ""
+    because: str = ""
+    """For a skipped node: the name of the upstream that failed."""
+    relation: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.status in PASSED
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> NodeResult:
+        return cls(**{one.name: data[one.name] for one in fields(cls) if one.name in data})
+
+    def to_json(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a run. `seq` grows by time; ask for those after the last seen."""
+
+    seq: int
+    at: datetime
+    kind: str
+    """state, plan, node_started, node_finished, log, or mage."""
+    data: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Event:
+        return cls(data["seq"], datetime.fromisoformat(data["at"]), data["kind"], data["data"])
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "seq": self.seq,
+            "at": self.at.isoformat(),
+            "kind": self.kind,
+            "data": dict(self.data),
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the ledger knows it now."""
+
+    id: str
+    operation: str
+    state: RunState
+    detail: str
+    """Why it stands where it stands: whom it waits for, or what failed."""
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    request: Mapping[str, Any]
+    commit: str
+    commit_subject: str
+    target: str
+    dbt_version: str
+    cause: str
+    caller: str
+    why: str
+    mage_run: int | None
+    follows: str | None
+    """The run whose failed and skipped nodes this one runs again."""
+    morning: str | None
+    """The local date whose morning build this is."""
+    late_seconds: int
+    planned: tuple[str, ...]
+    """Names of the planned nodes, in order."""
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was decided for the reader, such as what a rerun leaves out and why."""
+    nodes: tuple[NodeResult, ...] = field(default=())
+    """What became of each node; empty in a list, which has `totals` and `planned_nodes`."""
+    totals: Mapping[str, int] = field(default_factory=dict)
+    """In a list: how many nodes have each status."""
+    planned_nodes: int = 0
+    """In a list: how many nodes are planned."""
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words: `daily_full_build`, or `full_refresh fct_orders`."""
+        asked = self.request
+        words = [self.operation, *asked.get("select", ()), asked.get("command") or ""]
+        if asked.get("exclude"):
+            words += ["without", *asked["exclude"]]
+        if self.operation == "rerun_failed":
+            words += ["of", self.follows or asked.get("of") or "the last daily build"]
+        text = " ".join(filter(None, words))
+        if self.morning or text == "build":
+            return "daily_full_build"
+        return text if len(text) <= LONGEST_TITLE else text[: LONGEST_TITLE - 3].rstrip() + "..."
+
+    @property
+    def seconds(self) -> float | None:
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+    def counts(self) -> dict[str, int]:
+        """How many nodes have each status, in the order they are first met."""
+        found = dict(self.totals)
+        for one in self.nodes:
+            found[one.status] = found.get(one.status, 0) + 1
+        return found
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Run:
+        values = {one.name: data[one.name] for one in fields(cls) if one.name in data}
+        for name in ("asked_at", "started_at", "finished_at"):
+            values[name] = datetime.fromisoformat(data[name]) if data[name] else None
+        values["state"] = RunState(data["state"])
+        values["planned"] = tuple(data.get("planned", ()))
+        values["warnings"] = tuple(data.get("warnings", ()))
+        values["notes"] = tuple(data.get("notes", ()))
+        values["nodes"] = tuple(NodeResult.from_json(one) for one in data.get("nodes", ()))
+        values["totals"] = {} if values["nodes"] else dict(data.get("counts", {}))
+        return cls(**values)
+
+    def summary(self) -> dict[str, Any]:
+        """`to_json` without what grows with the number of nodes."""
+        data = self.to_json()
+        for name in ("planned", "warnings", "notes", "nodes"):
+            del data[name]
+        return data
+
+    def to_json(self) -> dict[str, Any]:
+        data = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "totals"}
+        for name in ("asked_at", "started_at", "finished_at"):
+            data[name] = data[name].isoformat() if data[name] else None
+        return data | {
+            "request": dict(self.request),
+            "planned": list(self.planned),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "nodes": [one.to_json() for one in self.nodes],
+            "planned_nodes": self.planned_nodes or len(self.planned),
+            "counts": self.counts(),
+            "seconds": self.seconds,
+        }

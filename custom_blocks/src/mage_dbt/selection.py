@@ -1,0 +1,27 @@
+"""Selection criteria: which models, in dbt's own syntax. dbt alone decides what they match."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from mage_dbt.errors import BadSelection
+
+LONGEST_CRITERION = 2_000
+MOST_CRITERIA = 5_000
+"""A rerun of a large failed build names every node."""
+
+# No criterion begins with a dash (dbt would take it for a flag) or holds what only a shell reads.
+CRITERION = re.compile(r"""[^-\s\x00-\x1f;&|`$<>\\"'(){}][^\s\x00-\x1f;&|`$<>\\"'(){}]*""")
+
+
+def criteria(parts: Sequence[str], where: str) -> tuple[str, ...]:
+    """Checks the form of each criterion. Raises BadSelection, naming the one that is wrong."""
+    if len(parts) > MOST_CRITERIA or any(len(part) > LONGEST_CRITERION for part in parts):
+        raise BadSelection(f"{where} is too long.")
+    for part in parts:
+        if not CRITERION.fullmatch(part):
+            raise BadSelection(
+                f"{part!r} in {where} is not a model name or a dbt selection criterion."
+            )
+    return tuple(parts)
