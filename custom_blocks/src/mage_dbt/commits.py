@@ -1,0 +1,436 @@
+"""The store of commits: it watches what git-sync publishes and makes each commit ready, once.
+
+Making a commit ready is: export it from git, bring its packages, let dbt parse it, and write
+`ready.json` last. A commit that does not get there is broken, with dbt's message, and the last
+ready one stays live. One folder a commit and way of parsing it (dbt's version, profile, target).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from mage_dbt import yaml_file
+from mage_dbt.commit import READY_FILE, Commit
+from mage_dbt.errors import (
+    BadCommit,
+    CommitBroken,
+    NoCommitReady,
+    PackagesMissing,
+    PreparationFailed,
+    Unavailable,
+    did_you_mean,
+)
+from mage_dbt.history import History
+from mage_dbt.home import Home
+from mage_dbt.packages import Packages
+from mage_dbt.profile import Profile
+from mage_dbt.settings import Settings
+from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.yaml_file import REPAIR
+
+log = logging.getLogger(__name__)
+
+KEPT = 20
+"""Commits kept on the disk, beside those a run is using."""
+
+JUST_PREPARED_SECONDS = 3600.0
+"""A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
+
+FORM = 2
+"""Of what a commit's folder holds; a folder of another form is made anew."""
+
+RETRY_SECONDS = 60.0
+"""Between two tries at a commit whose packages could not be had."""
+
+PREPARE_SECONDS = 1800.0
+
+READS_A_VARIABLE = re.compile(r"""\bvar\(\s*(?:(['"])([^'"]+)\1|)""")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A commit that dbt could not make ready."""
+
+    sha: str
+    subject: str
+    author: str
+    error: CommitBroken
+    since: float
+    """Seconds since the epoch."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sha": self.sha,
+            "subject": self.subject,
+            "author": self.author,
+            "message": self.error.message,
+            "hint": self.error.hint,
+            "since": self.since,
+        }
+
+
+class Commits:
+    """The commits of one workspace. `look` does the work; everything else only reads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Home,
+        in_use: Callable[[], set[Path]],
+        tell: Callable[[Commit | Broken], None],
+    ) -> None:
+        self._settings = settings
+        self._home = home
+        self._sync = settings.dbt_metric_dir or home.sync
+        self._in_use = in_use
+        self._tell = tell
+        self._live: Commit | None = None
+        self._broken: Broken | None = None
+        self._preparing = ""
+        self._looking = threading.Lock()
+        self._asking = threading.Lock()
+        self._folders: dict[Path, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self.history = History(self._sync, settings.dbt_metric_ref)
+        # As installed when the runner started: another version means another environment.
+        self._dbt = _dbt_versions()
+
+    @property
+    def live(self) -> Commit | None:
+        """The newest commit that is ready."""
+        return self._live
+
+    @property
+    def broken(self) -> Broken | None:
+        """The published commit, when it could not be made ready."""
+        return self._broken
+
+    @property
+    def preparing(self) -> str:
+        """The commit being made ready now, or empty."""
+        return self._preparing
+
+    def newest(self) -> Commit:
+        """The commit a run uses. Raises NoCommitReady, with the reason."""
+        if self._live is None:
+            if self._broken:
+                raise NoCommitReady(
+                    f"No commit of dbt-metric is ready: {self._broken.sha[:7]} "
+                    f"({self._broken.subject}) is broken. {self._broken.error.message}",
+                    self._broken.error.hint,
+                )
+            doing = f"{self._preparing[:7]} is being parsed" if self._preparing else "none is there"
+            raise NoCommitReady(
+                f"No commit of dbt-metric is ready yet: {doing}.",
+                "`mage-dbt status` says what it waits for.",
+            )
+        return self._live
+
+    def find(self, sha: str) -> Commit | None:
+        """A ready commit by its full SHA, parsed as the workspace is set now."""
+        try:
+            return Commit.read(self._folder(sha, Profile.of(self._settings, self._home)))
+        except FileNotFoundError:
+            return None
+
+    def named(self, name: str) -> Commit:
+        """The commit with this SHA or tag, made ready now if need be.
+
+        Raises BadCommit when it is not one of the published branch or dbt cannot parse it, and
+        Unavailable when it is not the commit's fault. One is made ready at a time, beside the
+        newest one's own preparation.
+        """
+        published = self.published()
+        if published is None:
+            return self.newest()  # raises, with the reason
+        sha = self.history.resolve(name, published)
+        profile = Profile.of(self._settings, self._home)
+        folder = self._folder(sha, profile)
+        if self._live and self._live.folder == folder:
+            return self._live
+        try:
+            with self._asking:
+                found = self._prepared(sha, folder, profile)
+                os.utime(folder)
+        except (PackagesMissing, PreparationFailed) as error:
+            raise Unavailable(error.message, "Ask again in a minute.") from error
+        except CommitBroken as error:
+            raise BadCommit(error.message, "Name a commit that parses, or none.") from error
+        return found
+
+    def published(self) -> str | None:
+        """The SHA that git-sync's link names now."""
+        try:
+            return (self._sync / "current").readlink().name
+        except OSError:
+            return None
+
+    def behind(self) -> int | None:
+        """How many commits the live one is behind the published one; None when git cannot say."""
+        published = self.published()
+        if self._live is None or published is None:
+            return None
+        return self.history.distance(self._live.sha, published)
+
+    def look(self) -> None:
+        """Makes the published commit ready, if it is not. Safe to call from any thread."""
+        with self._looking:
+            sha = self.published()
+            if sha is None:
+                return
+            profile = Profile.of(self._settings, self._home)
+            folder = self._folder(sha, profile)
+            if self._live and self._live.folder == folder:
+                self._broken = None
+                return
+            if self._broken and self._broken.sha == sha and not self._again(self._broken):
+                return
+            self._preparing = sha
+            try:
+                found: Commit | Broken = self._prepared(sha, folder, profile)
+            except CommitBroken as error:
+                found = self._as_broken(sha, error)
+            except Exception as problem:  # whatever it is, `status` must say it
+                log.exception("commit %s", sha[:7])
+                found = self._as_broken(
+                    sha,
+                    PreparationFailed(
+                        f"{sha[:7]} could not be made ready: {problem}",
+                        "It is tried again every minute; the whole of it is in runner.log.",
+                    ),
+                )
+            finally:
+                self._preparing = ""
+            again = isinstance(found, Broken) and self._broken and self._broken.sha == sha
+            if not again:
+                self._tell(found)  # first: when the ledger is away, the next look tells it
+            if isinstance(found, Broken):
+                self._broken = found
+                return
+            self._live, self._broken = found, None
+            self._prune()
+
+    def _as_broken(self, sha: str, error: CommitBroken) -> Broken:
+        subject, author, _ = self._describe(sha)
+        return Broken(sha, subject, author, error, time.time())
+
+    def _again(self, broken: Broken) -> bool:
+        return (
+            isinstance(broken.error, PackagesMissing | PreparationFailed)
+            and time.time() - broken.since > RETRY_SECONDS
+        )
+
+    def _folder(self, sha: str, profile: Profile) -> Path:
+        way = repr((FORM, self._dbt, profile.fingerprint(), self._settings.dbt_metric_subdir))
+        return self._home.commits / f"{sha[:12]}-{hashlib.sha256(way.encode()).hexdigest()[:8]}"
+
+    @contextmanager
+    def _alone_in(self, folder: Path) -> Iterator[None]:
+        """Nobody else prepares or removes the commit in `folder`."""
+        with self._guard:
+            lock = self._folders.setdefault(folder, threading.Lock())
+        with lock:
+            yield
+
+    def _prepared(self, sha: str, folder: Path, profile: Profile) -> Commit:
+        with self._alone_in(folder):
+            try:
+                return Commit.read(folder)
+            except FileNotFoundError:
+                _remove(folder)
+            return self._prepare(sha, folder, profile)
+
+    def _prepare(self, sha: str, folder: Path, profile: Profile) -> Commit:
+        folder.mkdir(parents=True)
+        self._export(sha, folder / "tree")
+        project = folder / "tree" / self._settings.dbt_metric_subdir
+        if not (project / "dbt_project.yml").is_file():
+            raise CommitBroken(
+                f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
+                "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
+            )
+        wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
+        parsed, notes = self._parse(sha, project, folder, profile)
+        subject, author, committed_at = self._describe(sha)
+        ready = {
+            "sha": sha,
+            "subject": subject,
+            "author": author,
+            "committed_at": committed_at,
+            "subdir": self._settings.dbt_metric_subdir,
+            "profile": wanted,
+            "target": profile.target_of(wanted),
+            "dbt_version": parsed["dbt_version"],
+            "adapter": parsed["adapter"],
+            "models": parsed["models"],
+            "nodes": parsed["nodes"],
+            "variables": _variables_read(project),
+            "notes": notes,
+        }
+        for path in (folder / "tree").rglob("*"):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+        aside = folder / f"{READY_FILE}.new"
+        aside.write_text(json.dumps(ready))
+        aside.rename(folder / READY_FILE)
+        return Commit.read(folder)
+
+    def _export(self, sha: str, tree: Path) -> None:
+        """Writes the commit's files with git's own checkout, touching nothing git-sync keeps."""
+        tree.mkdir()
+        index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
+        steps = (
+            ("read-tree", sha),
+            ("checkout-index", "--all", "--force", f"--prefix={tree}/"),
+        )
+        for step in steps:
+            done = self._git(*step, environ=index)
+            if done.returncode != 0:
+                raise CommitBroken(
+                    f"git could not export {sha[:7]}: {done.stderr.strip()}",
+                    "Is the disk full? Is the repository whole (`git fsck`)?",
+                )
+
+    def _parse(
+        self, sha: str, project: Path, folder: Path, profile: Profile
+    ) -> tuple[dict[str, Any], list[str]]:
+        packages = Packages(project, self._home.packages)
+        packages.store.mkdir(parents=True, exist_ok=True)
+        key = packages.key
+        fetch = packages.needed
+        if fetch and packages.pinned and packages.kept(key):
+            packages.take(key)
+            fetch = False
+        answer = self._ask_dbt(project, folder, profile, deps=fetch)
+        notes = []
+        if answer["failed"] == "packages":
+            if not packages.kept(key):
+                named = [one for one in packages.declared if one.split()[0] in answer["message"]]
+                raise PackagesMissing(
+                    f"The dbt packages of {sha[:7]} cannot be had: "
+                    f"{', '.join(named or packages.declared)}. dbt says: {answer['message']}",
+                    "Is the network there? It is tried again every minute.",
+                )
+            packages.take(key)
+            notes.append(f"Packages were not fetched anew: {answer['message']}")
+            answer = self._ask_dbt(project, folder, profile, deps=False)
+        elif fetch:
+            packages.keep(key)
+        if answer["failed"]:
+            raise CommitBroken(
+                f"dbt cannot parse {sha[:7]}: {answer['message']}",
+                REPAIR,
+            )
+        return answer, notes
+
+    def _ask_dbt(self, project: Path, folder: Path, profile: Profile, deps: bool) -> dict[str, Any]:
+        task = {
+            "deps": deps,
+            "dbt_arguments": [
+                *("--project-dir", str(project)),
+                *profile.arguments(),
+                *("--log-path", str(folder / "logs")),
+                *("--target-path", str(folder / "target")),
+            ],
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "mage_dbt.worker.dbt_process", "prepare"],
+            input=json.dumps(task) + "\n",
+            capture_output=True,
+            text=True,
+            env=dbt_environment(os.environ),
+            cwd=folder,
+            timeout=PREPARE_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0 or not done.stdout:
+            words = "\n".join(done.stderr.strip().splitlines()[-5:])
+            return {"failed": "parse", "message": f"dbt's process failed: {words}"}
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def _describe(self, sha: str) -> tuple[str, str, str]:
+        """Subject, author and time of a commit."""
+        shown = self._git("log", "-1", "--format=%s%x00%an%x00%aI", sha)
+        parts = shown.stdout.strip().split("\0")
+        return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
+
+    def _git(
+        self, *arguments: str, environ: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        # git-sync may run as another user; without safe.directory git refuses its folder.
+        return subprocess.run(
+            ["git", "-C", str(self._sync / "current"), "-c", "safe.directory=*", *arguments],
+            capture_output=True,
+            text=True,
+            env=dict(os.environ) | (environ or {}),
+            timeout=120,
+            check=False,
+        )
+
+    def _prune(self) -> None:
+        folders = [one for one in self._home.commits.iterdir() if one.is_dir()]
+        folders.sort(key=lambda one: one.stat().st_mtime, reverse=True)
+        limit = time.time() - JUST_PREPARED_SECONDS
+        for folder in folders[KEPT:]:
+            with self._alone_in(folder):
+                kept = self._in_use() | ({self._live.folder} if self._live else set())
+                if folder not in kept and folder.stat().st_mtime < limit:
+                    _remove(folder)
+
+
+def _variables_read(project: Path) -> list[str] | None:
+    """Names read with var() anywhere in the project and its packages; None if any is computed."""
+    found: set[str] = set()
+    for text in _texts(project):
+        for match in READS_A_VARIABLE.finditer(text):
+            if match.group(2) is None:
+                return None
+            found.add(match.group(2))
+    return sorted(found)
+
+
+def _texts(project: Path) -> Iterator[str]:
+    for pattern in ("*.sql", "*.yml", "*.yaml"):
+        for file in project.rglob(pattern):
+            if file.is_file():
+                yield file.read_text(errors="replace")
+
+
+def _dbt_versions() -> tuple[str, ...]:
+    names = ((one.metadata["Name"] or "", one.version) for one in distributions())
+    return tuple(sorted(f"{name}={version}" for name, version in names if name.startswith("dbt-")))
+
+
+def _remove(folder: Path) -> None:
+    """Removes a commit's folder, whose files and folders are read-only."""
+    if not folder.exists():
+        return
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    shutil.rmtree(folder)
+
+
+def unknown_variable(name: str, commit: Commit) -> str | None:
+    """Why `name` is no variable of this commit, or None when it is one or nobody can tell."""
+    if commit.variables is None or name in commit.variables:
+        return None
+    hint = did_you_mean(name, commit.variables)
+    return f'dbt-metric at {commit.sha[:7]} reads no variable "{name}". {hint}'.strip()
