@@ -1,0 +1,3 @@
+select id from {{ ref('m01') }}
+inner join {{ ref('m02') }} using (id)
+cross join pg_sleep(0.1)
