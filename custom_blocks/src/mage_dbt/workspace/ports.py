@@ -1,0 +1,36 @@
+"""Whether the ports the workspace needs are free, asked before anything starts."""
+
+from __future__ import annotations
+
+import socket
+
+from mage_dbt.errors import MachineError
+from mage_dbt.settings import Settings
+
+
+def needs_postgres(settings: Settings) -> bool:
+    """Whether anything is to live in the embedded PostgreSQL: metadata and ledger, or warehouse."""
+    return not (settings.workspace_database_url and settings.dbt_profiles_dir)
+
+
+def require_free(settings: Settings) -> None:
+    """Raises MachineError naming the first port that is taken and the setting to change it."""
+    wanted = {"MAGE_PORT": settings.mage_port, "RUNNER_PORT": settings.runner_port}
+    if needs_postgres(settings):
+        wanted["POSTGRES_PORT"] = settings.postgres_port
+    names: dict[int, str] = {}
+    for setting, port in wanted.items():
+        if port in names:
+            raise MachineError(f"{setting} and {names[port]} are both {port}; each needs its own.")
+        names[port] = setting
+        with socket.socket(socket.AF_INET) as probe:
+            # As the servers do, or a port just given up would count as taken for a minute.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                probe.listen()
+            except OSError as error:
+                raise MachineError(
+                    f"Port {port} on 127.0.0.1 cannot be had: {error.strerror}.",
+                    f"Stop what uses it, or set {setting} to a free one.",
+                ) from None

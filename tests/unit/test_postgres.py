@@ -1,0 +1,160 @@
+"""The embedded PostgreSQL: real binaries, real roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from mage_dbt.errors import MachineError, SettingError
+from mage_dbt.home import Home
+from mage_dbt.workspace.postgres import Postgres, prepare_given, with_schema
+from mage_dbt.workspace.progress import Progress
+from mage_dbt.workspace.supervisor import Supervisor
+from tests.live import free_ports
+
+
+class Server:
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.home.logs.mkdir(parents=True)
+        self.port = free_ports(1)[0]
+        self.postgres = Postgres(self.home, self.port)
+        self.supervisor = Supervisor(self.home, Progress(0))
+
+    def start(self) -> None:
+        self.postgres.prepare()
+        self.supervisor.start(self.postgres.program())
+        self.supervisor.wait("postgres")
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.postgres.prepare_workspace()
+        self.postgres.prepare_warehouse()
+
+    def ask(self, role: str, database: str, sql: str, password: str | None = None) -> str:
+        """The first value of the answer, or the error's SQLSTATE class name."""
+        secret = self.home.secrets / f"postgres-{role}"
+        try:
+            with psycopg.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user=role,
+                dbname=database,
+                password=secret.read_text() if password is None else password,
+                autocommit=True,
+            ) as connection:
+                cursor = connection.execute(sql.encode())
+                row = cursor.fetchone() if cursor.description else None
+                return str(row[0]) if row else "done"
+        except psycopg.Error as error:
+            return type(error).__name__
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("postgres") / "home")
+    made.start()
+    yield made
+    made.supervisor.stop([["postgres"]])
+
+
+def test_nobody_gets_in_without_the_password(server: Server) -> None:
+    for role in ("mage", "runner", "dbt", "analyst", "superuser"):
+        user = "postgres" if role == "superuser" else role
+        assert server.ask(user, "workspace", "select 1", password="wrong") == "OperationalError"
+
+
+def test_mage_and_the_runner_have_schemas_of_their_own(server: Server) -> None:
+    assert server.ask("mage", "workspace", "select current_schema()") == "mage"
+    assert server.ask("runner", "workspace", "select current_schema()") == "ledger"
+    assert server.ask("mage", "workspace", "create table later (id int)") == "done"
+    assert server.ask("runner", "workspace", "select count(*) from mage.later") == "0"
+    refused = server.ask("runner", "workspace", "insert into mage.later values (1)")
+    assert refused == "InsufficientPrivilege"
+    assert server.ask("mage", "workspace", "create table ledger.mine (id int)") == (
+        "InsufficientPrivilege"
+    )
+
+
+def test_only_dbt_writes_to_the_warehouse(server: Server) -> None:
+    for sql in ("create schema marts", "create table marts.orders as select 1 as id"):
+        assert server.ask("dbt", "warehouse", sql) == "done"
+    assert server.ask("analyst", "warehouse", "select id from marts.orders") == "1"
+    assert server.ask("analyst", "warehouse", "delete from marts.orders") in (
+        "ReadOnlySqlTransaction",
+        "InsufficientPrivilege",
+    )
+    for role in ("mage", "runner"):
+        assert server.ask(role, "warehouse", "select 1") == "OperationalError"
+
+
+def test_preparing_twice_changes_nothing(server: Server) -> None:
+    server.prepare()
+    assert server.ask("mage", "workspace", "select 1") == "1"
+
+
+def test_raw_data_is_loaded_once_or_not_at_all(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "raw.sql"
+    file.write_text("create schema raw; create table raw.orders (id int); select broken;")
+    with pytest.raises(psycopg.Error):
+        server.postgres.load_demo(file)
+    assert server.ask("dbt", "warehouse", "select to_regnamespace('raw')") == "None"
+    file.write_text("create schema raw; create table raw.orders (id int);")
+    assert server.postgres.load_demo(file)
+    assert not server.postgres.load_demo(file)
+
+
+def test_durability_is_on_and_only_loopback_is_listened_to(server: Server) -> None:
+    assert server.ask("dbt", "warehouse", "show fsync") == "on"
+    assert server.ask("dbt", "warehouse", "show synchronous_commit") == "on"
+    assert server.ask("dbt", "warehouse", "show listen_addresses") == "127.0.0.1"
+    password = (server.home.secrets / "postgres-superuser").read_text()
+    socket = server.ask("postgres", "postgres", "show unix_socket_directories", password)
+    assert socket == ""
+
+
+def test_a_given_database_gets_both_schemas(server: Server) -> None:
+    superuser = (server.home.secrets / "postgres-superuser").read_text()
+    url = f"postgresql://postgres:{superuser}@127.0.0.1:{server.port}/postgres"
+    prepare_given(url)
+    prepare_given(url)
+    for schema in ("mage", "ledger"):
+        with psycopg.connect(with_schema(url, schema)) as connection:
+            assert connection.execute("select current_schema()").fetchone() == (schema,)
+
+
+def test_a_given_database_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(SettingError, match="WORKSPACE_DATABASE_URL") as caught:
+        prepare_given("postgresql://kim:hush-hush@127.0.0.1:9/workspace")
+    assert "hush-hush" not in str(caught.value)
+
+
+def test_options_a_url_already_has_are_kept() -> None:
+    url = with_schema("postgresql://h/d?sslmode=require&options=-c%20jit%3Doff", "ledger")
+    assert url == (
+        "postgresql://h/d?sslmode=require&options=-c%20jit%3Doff%20-c%20search_path%3Dledger%20-c%20timezone%3DUTC"
+    )
+
+
+def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.postgres.mkdir()
+    (home.postgres / "PG_VERSION").write_text("15\n")
+    with pytest.raises(MachineError, match="is of PostgreSQL 15"):
+        Postgres(home, 1).prepare()
+    assert (home.postgres / "PG_VERSION").exists()
+
+
+def test_what_a_killed_initdb_left_is_made_again(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    half = home.root / "postgres.new"
+    half.mkdir(parents=True)
+    (half / "half").write_text("")
+    Postgres(home, 1).prepare()
+    assert (home.postgres / "PG_VERSION").exists()
+    assert not (home.postgres / "half").exists()
+    assert not half.exists()
+    assert list(home.root.glob(".initdb-*")) == []
