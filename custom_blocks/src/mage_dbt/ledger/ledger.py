@@ -1,0 +1,565 @@
+"""Reading and writing the ledger. Rows are only ever added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from mage_dbt.errors import LedgerUnreachable, NotFound, RequestError
+from mage_dbt.ledger import run_node
+from mage_dbt.ledger.listing import RunFilter
+from mage_dbt.ledger.run_node import RunNode
+from mage_dbt.plan import Plan, PlannedNode
+from mage_dbt.request import Request
+from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
+
+CONNECT_SECONDS = 10.0
+"""How long a caller waits for a connection before it is told that PostgreSQL does not answer."""
+
+RUN = """
+select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
+    select data -> 'notes' from ledger.event
+    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
+) as notes
+from ledger.run_now
+left join lateral (
+    select jsonb_agg(to_jsonb(node_result) - 'run' - 'at' order by node_result.at) as nodes
+    from ledger.node_result where node_result.run = run_now.id
+) as results on true
+"""
+
+LAST_MORNING_SUCCESS = """
+select finished_at from ledger.run_now
+where state = 'Success' and (
+    morning is not null
+    or exists (
+        select 1 from ledger.run as first
+        where first.id = run_now.follows and first.morning is not null
+    )
+)
+order by asked_at desc limit 1
+"""
+
+INSERT_RUN = """
+insert into ledger.run (
+    id, asked_at, idempotency_key, operation, cause, caller, why, request, commit, commit_subject,
+    target, dbt_version, mage_run, follows, morning, late_seconds
+) values (
+    %(id)s, %(asked_at)s, %(key)s, %(operation)s, %(cause)s, %(caller)s, %(why)s, %(request)s,
+    %(commit)s, %(commit_subject)s, %(target)s, %(dbt_version)s, %(mage_run)s, %(follows)s,
+    %(morning)s, %(late_seconds)s
+)
+on conflict (idempotency_key) do nothing
+returning id
+"""
+
+INSERT_EVENT = """
+insert into ledger.event (run, at, kind, data, line)
+values (%(run)s, %(at)s, %(kind)s, %(data)s, %(line)s)
+on conflict do nothing
+returning seq
+"""
+
+INSERT_NODE = """
+insert into ledger.node_result (
+    run, node, at, name, type, status, seconds, rows, message, because, relation
+) values (
+    %(run)s, %(node)s, %(at)s, %(name)s, %(type)s, %(status)s, %(seconds)s, %(rows)s, %(message)s,
+    %(because)s, %(relation)s
+)
+on conflict (run, node) do nothing
+"""
+
+INSERT_MAGE_EVENT = """
+insert into ledger.event (run, at, kind, data) values (%s, now(), 'mage', %s)
+on conflict do nothing
+"""
+
+INSERT_COMMIT = """
+insert into ledger.commit_event (at, sha, subject, author, state, message, dbt_version)
+values (now(), %s, %s, %s, %s, %s, %s)
+"""
+
+
+STORY = (
+    """
+with recursive up as (
+    select id, follows from ledger.run where id = %(run)s
+    union
+    select run.id, run.follows from ledger.run join up on run.id = up.follows
+), down as (
+    select id from up where follows is null
+    union
+    select run.id from ledger.run join down on run.follows = down.id
+)
+"""
+    + RUN
+    + " where run_now.id in (select id from down) order by run_now.asked_at, run_now.id"
+)
+
+LATEST = """
+select distinct on (node) node, node_result.name, status, at, run, because, caller
+from ledger.node_result
+join ledger.run on run.id = node_result.run
+where run.target = %(target)s and node_result.at >= %(since)s
+order by node, status = 'skipped', at desc
+"""
+
+ESTIMATES = """
+select node, percentile_cont(0.5) within group (order by seconds) as seconds
+from (
+    select node, seconds, row_number() over (partition by node order by at desc) as place
+    from ledger.node_result
+    join ledger.run on run.id = node_result.run
+    where node = any(%(nodes)s) and status = any(%(passed)s) and run.target = %(target)s
+        and (
+            node <> all(%(incremental)s)
+            or (run.operation = 'full_refresh') = %(full_refresh)s
+        )
+) as last
+where place <= %(last)s
+group by node
+"""
+
+ESTIMATED_FROM = 9
+"""Results of a node whose median is its estimate: enough that one odd one does not count."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The last thing that is known of a node."""
+
+    node: str
+    name: str
+    status: str
+    at: datetime
+    run: str
+    because: str
+    caller: str
+
+
+@dataclass(frozen=True)
+class SeenPlan:
+    """A plan that somebody has looked at."""
+
+    commit: str
+    what: Mapping[str, Any]
+    nodes: Mapping[str, str]
+    """Unique ids, in order, with names."""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What is known of a run when it is asked for."""
+
+    id: str
+    asked_at: datetime
+    request: Request
+    key: str | None
+    commit: str
+    commit_subject: str
+    target: str
+    dbt_version: str
+    follows: str | None
+    morning: date | None
+    late_seconds: int
+
+
+@dataclass(frozen=True)
+class Unrecorded:
+    """A run that is not seen in Mage yet."""
+
+    id: str
+    asked_at: datetime
+    request: Request
+
+
+class Ledger:
+    """One runner's way to the ledger. Every method raises LedgerUnreachable while it is away."""
+
+    def __init__(self, database_url: str) -> None:
+        self.database_url = database_url
+        self._pool = ConnectionPool(
+            database_url,
+            min_size=1,
+            max_size=10,
+            open=False,
+            timeout=CONNECT_SECONDS,
+            check=ConnectionPool.check_connection,
+            kwargs={"row_factory": dict_row, "application_name": "mage-dbt runner"},
+        )
+
+    def open(self) -> None:
+        self._pool.open()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        try:
+            with self._pool.connection() as connection:
+                yield connection  # type: ignore[misc]  # the pool cannot know the row factory
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise LedgerUnreachable(
+                f"PostgreSQL, which holds the ledger, does not answer: {error}".strip(),
+                "It is tried again; `mage-dbt status` shows whether it is back.",
+            ) from error
+
+    def add_run(self, new: NewRun) -> tuple[str, bool]:
+        """Adds the run, Queued, unless its key is taken: then gives the run that has the key.
+
+        Returns the run's id, and whether it was added. One statement decides, so any number of
+        callers with one key at once get one run.
+        """
+        request = new.request
+        values = {
+            "id": new.id,
+            "asked_at": new.asked_at,
+            "key": new.key,
+            "operation": request.operation,
+            "cause": request.cause,
+            "caller": request.caller,
+            "why": request.why,
+            "request": Jsonb(request.to_json()),
+            "commit": new.commit,
+            "commit_subject": new.commit_subject,
+            "target": new.target,
+            "dbt_version": new.dbt_version,
+            "mage_run": request.mage_run,
+            "follows": new.follows,
+            "morning": new.morning,
+            "late_seconds": new.late_seconds,
+        }
+        with self._connection() as connection:
+            if connection.execute(INSERT_RUN, values).fetchone():
+                self._event(
+                    connection, new.id, new.asked_at, "state", {"state": RunState.QUEUED}, None
+                )
+                return new.id, True
+            found = connection.execute(
+                "select id from ledger.run where idempotency_key = %s", [new.key]
+            ).fetchone()
+            assert found is not None
+            return found["id"], False
+
+    def state(self, run: str, state: RunState, detail: str = "") -> None:
+        """The run is in `state` from now on."""
+        self.event(run, datetime.now(UTC), "state", {"state": state, "detail": detail})
+
+    def event(
+        self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
+    ) -> None:
+        """Adds one event; with `line`, at most once however often it is called."""
+        with self._connection() as connection:
+            self._event(connection, run, at, kind, data, line)
+
+    def _event(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        run: str,
+        at: datetime,
+        kind: str,
+        data: Mapping[str, Any],
+        line: int | None,
+    ) -> None:
+        values = {"run": run, "at": at, "kind": kind, "data": Jsonb(dict(data)), "line": line}
+        added = connection.execute(INSERT_EVENT, values).fetchone()
+        if added and kind == "node_finished":
+            result = NodeResult.from_json(data)
+            connection.execute(INSERT_NODE, result.to_json() | {"run": run, "at": at})
+
+    def events(self, run: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The run's events after sequence number `after`, oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select seq, at, kind, data from ledger.event where run = %s and seq > %s"
+                " order by seq limit %s",
+                [run, after, limit],
+            ).fetchall()
+        return [Event(**row) for row in rows]
+
+    def run(self, run: str) -> Run:
+        """Raises NotFound."""
+        with self._connection() as connection:
+            row = (
+                connection.execute(RUN + " where run_now.id = %s", [run]).fetchone()
+                if RUN_ID.fullmatch(run)
+                else None
+            )
+        if row is None:
+            raise NotFound(
+                f"No run {run[:100]!r} in the ledger.", "`mage-dbt runs` lists the last ones."
+            )
+        return _run(row)
+
+    def run_with_key(self, key: str) -> Run | None:
+        with self._connection() as connection:
+            row = connection.execute(RUN + " where run_now.idempotency_key = %s", [key]).fetchone()
+        return _run(row) if row else None
+
+    def runs(self, limit: int = 20, mage_run: int | None = None) -> list[Run]:
+        """The newest runs first, without their nodes; `mage_run`: of one Mage pipeline run."""
+        return self.page(RunFilter(mage_run=mage_run), limit)
+
+    def page(self, wanted: RunFilter, limit: int) -> list[Run]:
+        """The newest of the wanted runs, without their nodes.
+
+        Raises RequestError when the run that it is to go on after is not there.
+        """
+        values = wanted.given() | {"limit": limit}
+        with self._connection() as connection:
+            if wanted.before is not None:
+                row = connection.execute(
+                    "select asked_at from ledger.run where id = %s", [wanted.before]
+                ).fetchone()
+                if row is None:
+                    raise RequestError(
+                        f"`before`: there is no run {wanted.before}.", "Begin with the newest."
+                    )
+                values["before_at"] = row["asked_at"]
+            rows = connection.execute(wanted.sql().encode(), values).fetchall()
+        return [_run({**row, "planned": (), "warnings": (), "nodes": ()}) for row in rows]
+
+    def node(self, run: str, wanted: str) -> RunNode:
+        """One node of a run, by unique id or name. Raises NotFound, or RequestError for a name
+        that several nodes have."""
+        values = {"run": run, "node": wanted}
+        with self._connection() as connection:
+            planned = connection.execute(run_node.PLANNED, values).fetchall()
+            results = connection.execute(run_node.RESULTS, values).fetchall()
+            found = run_node.choose(run, wanted, planned, results)
+            began = connection.execute(
+                run_node.STARTED, {"run": run, "node": found.node}
+            ).fetchone()
+        return found.begun(began)
+
+    def unfinished(self) -> list[Run]:
+        """Runs without a final state, oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                RUN + " where run_now.state not in ('Success', 'Error', 'Cancelled')"
+                " order by asked_at, id"
+            ).fetchall()
+        return [_run(row) for row in rows]
+
+    def plan(self, run: Run) -> Plan:
+        """What the run was planned to do; without nodes when it never got as far."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select data -> 'nodes' as nodes from ledger.event"
+                " where run = %s and kind = 'plan' order by seq desc limit 1",
+                [run.id],
+            ).fetchone()
+        return Plan(
+            run.commit, tuple(PlannedNode.from_json(one) for one in row["nodes"]) if row else ()
+        )
+
+    def forget(self, before: datetime) -> int:
+        """Removes finished runs asked for before that time, with all kept of them; how many."""
+        with self._connection() as connection:
+            row = connection.execute("select ledger.forget(%s) as runs", [before]).fetchone()
+        assert row is not None
+        return int(row["runs"])
+
+    def last_broken_commit(self) -> dict[str, Any] | None:
+        """The commit that was last found broken, whether or not it was repaired since."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select sha, subject, author, message, at from ledger.commit_event"
+                " where state = 'broken' order by seq desc limit 1"
+            ).fetchone()
+        return dict(row) | {"at": row["at"].isoformat()} if row else None
+
+    def mage_pipeline(self, mage_run: int) -> str | None:
+        """The pipeline of a Mage pipeline run, from Mage's own table; None when it is not there."""
+        try:
+            with self._connection() as connection:
+                row = connection.execute(
+                    "select pipeline_uuid from mage.pipeline_run where id = %s", [mage_run]
+                ).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return None  # Mage has not made its database yet
+        return row["pipeline_uuid"] if row else None
+
+    def answers(self, seconds: float) -> bool:
+        """Whether PostgreSQL answers within that time."""
+        try:
+            with self._pool.connection(timeout=seconds) as connection:
+                connection.execute("select 1")
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+            return False
+        return True
+
+    def last_morning_success(self) -> datetime | None:
+        """When a morning's build, or a rerun of one, last ended with every node passed."""
+        with self._connection() as connection:
+            row = connection.execute(LAST_MORNING_SUCCESS).fetchone()
+        return row["finished_at"] if row else None
+
+    def mage_cancelled(self, mage_runs: Sequence[int]) -> list[int]:
+        """Which of these Mage pipeline runs were cancelled, from Mage's own table."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select id from mage.pipeline_run where id = any(%s)"
+                " and lower(status::text) = 'cancelled'",
+                [list(mage_runs)],
+            ).fetchall()
+        return [row["id"] for row in rows]
+
+    def commit(
+        self, sha: str, subject: str, author: str, state: str, message: str, dbt: str
+    ) -> None:
+        """A commit became ready, or turned out broken."""
+        with self._connection() as connection:
+            connection.execute(INSERT_COMMIT, [sha, subject, author, state, message, dbt])
+
+    def without_mage_run(self, asked_since: datetime) -> list[Unrecorded]:
+        """Runs asked for by the API or the tool that have no Mage pipeline run yet and no note that
+        they get none, oldest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select id, asked_at, request from ledger.run"
+                " where asked_at >= %s and cause in ('api', 'tool') and mage_run is null"
+                " and not exists ("
+                " select from ledger.event where event.run = run.id and kind = 'mage')"
+                " order by asked_at, id",
+                [asked_since],
+            ).fetchall()
+        return [
+            Unrecorded(row["id"], row["asked_at"], Request.parse(row["request"])) for row in rows
+        ]
+
+    def mage_run_made_for(self, run: str, pipeline: str, since: datetime) -> int | None:
+        """The first Mage pipeline run that carries this run's id, from Mage's own table."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select id from mage.pipeline_run"
+                " where pipeline_uuid = %s and execution_date >= %s and variables ->> 'run' = %s"
+                " order by id limit 1",
+                [pipeline, since, run],
+            ).fetchone()
+        return row["id"] if row else None
+
+    def has_mage_run(self, run: str, number: int) -> None:
+        """The run is seen in Mage as this pipeline run. Only the first word on it counts."""
+        with self._connection() as connection:
+            connection.execute(INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": number})])
+
+    def has_no_mage_run(self, run: str, message: str) -> None:
+        """The run is not seen in Mage, for this reason, and it is no longer tried."""
+        with self._connection() as connection:
+            connection.execute(
+                INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": None, "message": message})]
+            )
+
+    def mage_runs(self, runs: Sequence[str]) -> dict[str, int]:
+        """The Mage pipeline runs of those of `runs` that have one."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select id, mage_run from ledger.run where id = any(%(runs)s)"
+                " and mage_run is not null union all"
+                " select run, (data ->> 'mage_run')::bigint from ledger.event"
+                " where run = any(%(runs)s) and kind = 'mage'"
+                " and data ->> 'mage_run' is not null",
+                {"runs": list(runs)},
+            ).fetchall()
+        return {row["id"]: row["mage_run"] for row in rows}
+
+    def story(self, run: str) -> list[Run]:
+        """The run, what it follows, and all that follows those: oldest first, the root first."""
+        with self._connection() as connection:
+            rows = connection.execute(STORY, {"run": run}).fetchall()
+        return [_run(row) for row in rows]
+
+    def last_morning(self) -> Run | None:
+        """The newest daily build."""
+        with self._connection() as connection:
+            row = connection.execute(
+                RUN + " where run_now.morning is not null order by asked_at desc, id desc limit 1"
+            ).fetchone()
+        return _run(row) if row else None
+
+    def latest(self, target: str, since: datetime) -> dict[str, Outcome]:
+        """By node, its last result since then in any run on the target.
+
+        A skipped node did nothing, so that counts only for one that has no other result.
+        """
+        with self._connection() as connection:
+            rows = connection.execute(LATEST, {"target": target, "since": since}).fetchall()
+        return {row["node"]: Outcome(**row) for row in rows}
+
+    def estimates(
+        self, nodes: Sequence[str], incremental: Sequence[str], target: str, full_refresh: bool
+    ) -> dict[str, float]:
+        """By node, the median seconds of its last results that passed.
+
+        Of an `incremental` one only those that did the same: all its rows, or the new ones.
+        """
+        values = {
+            "nodes": list(nodes),
+            "incremental": list(incremental),
+            "passed": sorted(PASSED),
+            "target": target,
+            "full_refresh": full_refresh,
+            "last": ESTIMATED_FROM,
+        }
+        with self._connection() as connection:
+            rows = connection.execute(ESTIMATES, values).fetchall()
+        return {row["node"]: float(row["seconds"]) for row in rows}
+
+    def remember_plan(self, plan: Plan) -> None:
+        """Keeps what the plan's digest stands for."""
+        nodes = [[one.node, one.name] for one in plan.nodes]
+        with self._connection() as connection:
+            connection.execute(
+                "insert into ledger.plan (digest, commit, what, nodes) values (%s, %s, %s, %s)"
+                " on conflict (digest) do nothing",
+                [plan.digest, plan.commit, Jsonb(plan.what()), Jsonb(nodes)],
+            )
+
+    def seen_plan(self, digest: str) -> SeenPlan | None:
+        """The plan with this digest, when somebody has looked at it."""
+        with self._connection() as connection:
+            row = connection.execute(
+                "select commit, what, nodes from ledger.plan where digest = %s", [digest]
+            ).fetchone()
+        return SeenPlan(row["commit"], row["what"], dict(row["nodes"])) if row else None
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    return Run(
+        id=row["id"],
+        operation=row["operation"],
+        state=RunState(row["state"]),
+        detail=row["detail"],
+        asked_at=row["asked_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        request=row["request"],
+        commit=row["commit"],
+        commit_subject=row["commit_subject"],
+        target=row["target"],
+        dbt_version=row["dbt_version"],
+        cause=row["cause"],
+        caller=row["caller"],
+        why=row["why"],
+        mage_run=row["mage_run"],
+        follows=row["follows"],
+        morning=row["morning"].isoformat() if row["morning"] else None,
+        late_seconds=row["late_seconds"],
+        planned=tuple(row["planned"]),
+        warnings=tuple(row["warnings"]),
+        notes=tuple(row.get("notes") or ()),
+        nodes=tuple(NodeResult.from_json(one) for one in row["nodes"]),
+        totals=row.get("totals", {}),
+        planned_nodes=row.get("planned_nodes", 0),
+    )

@@ -1,0 +1,10 @@
+drop function ledger.forget;
+drop trigger append_only on ledger.run;
+drop trigger append_only on ledger.event;
+drop trigger append_only on ledger.node_result;
+drop trigger append_only on ledger.commit_event;
+drop trigger never_emptied on ledger.run;
+drop trigger never_emptied on ledger.event;
+drop trigger never_emptied on ledger.node_result;
+drop trigger never_emptied on ledger.commit_event;
+drop function ledger.refuse_change;

@@ -1,0 +1,3 @@
+drop index ledger.event_one_end;
+drop table line.place;
+drop sequence line.ticket;
