@@ -1,0 +1,1 @@
+"""The runner: takes requests, plans and runs them, keeps the ledger, and answers every door."""

@@ -1,0 +1,95 @@
+"""`python -m mage_dbt.runner`: serves the runner on its Unix socket and on RUNNER_PORT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from mage_dbt.api.app import make_app
+from mage_dbt.errors import SettingError, WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.ledger import Ledger
+from mage_dbt.ledger.migrate import migrate_if_owner
+from mage_dbt.profile import Profile
+from mage_dbt.runner.service import Runner
+from mage_dbt.settings import Settings
+
+log = logging.getLogger("mage_dbt.runner")
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT; exits 1 with one sentence when it cannot start."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for name in ("yoyo", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        settings = Settings.load()
+        _serve(settings, Home(settings.workspace_home))
+    except WorkspaceError as error:
+        sys.exit(str(error))
+
+
+def _serve(settings: Settings, home: Home) -> None:
+    if settings.workspace_database_url is None:
+        raise SettingError("WORKSPACE_DATABASE_URL is not set for the runner.")
+    Profile.of(settings, home)  # a wrong DBT_PROFILES_DIR must fail here, not at each commit
+    for folder in (home.runs, home.commits, home.packages):
+        folder.mkdir(parents=True, exist_ok=True)
+    applied = migrate_if_owner(settings.workspace_database_url)
+    log.info("ledger: applied %s", ", ".join(applied) or "nothing, it is up to date")
+    ledger = Ledger(settings.workspace_database_url)
+    ledger.open()
+    runner = Runner(settings, home, ledger)
+    runner.start()
+    app = make_app(runner, ledger, settings, home, home.api_token.read_text())
+    # proxy_headers off: who a caller is must never come from a header anybody can write.
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    try:
+        server.run(sockets=[_unix_socket(home.runner_socket), _tcp_socket(settings.runner_port)])
+    finally:
+        runner.stop()
+        ledger.close()
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """Only the user the workspace runs as can reach it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def _tcp_socket(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        raise SettingError(
+            f"Port {port} is taken: {error.strerror}.", "Set RUNNER_PORT to a free one."
+        ) from None
+    return listener
+
+
+if __name__ == "__main__":
+    main()

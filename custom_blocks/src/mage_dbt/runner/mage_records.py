@@ -1,0 +1,140 @@
+"""Runs that did not come from Mage are seen there too: each gets a pipeline run that attaches.
+
+The run itself never waits for this. Mage down, slow or stopped delays only the pipeline run, which
+is then made when Mage is back, also for a run that is long over: its page shows that run's log and
+table all the same. After a day it is given up, and the ledger says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mage_dbt.errors import LedgerUnreachable, MageUnreachable, WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.ledger import Ledger
+from mage_dbt.ledger.ledger import Unrecorded
+from mage_dbt.mage.api import MageApi
+from mage_dbt.request import Operation, Request
+from mage_dbt.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PATIENCE = timedelta(hours=24)
+"""How long after its request a run's pipeline run is tried for."""
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries, growing from 1: Mage's own start takes as long."""
+
+CLOCKS_APART = timedelta(days=1)
+"""Mage's times are compared with ours only to keep an old table's search short; a day covers a
+database that takes Mage's UTC for its own zone."""
+
+LONGEST_SHOWN = 500
+"""Characters of a selection on the pipeline run's page."""
+
+
+@dataclass
+class _Hindrance:
+    """Why no pipeline run can be made now, and when that is tried again."""
+
+    reason: str
+    pause: float
+    until: float
+
+
+class MageRecords:
+    """Makes the pipeline runs. Only `look` is called, from one thread."""
+
+    def __init__(self, settings: Settings, home: Home, ledger: Ledger) -> None:
+        self._mage = MageApi(settings, home)
+        self._ledger = ledger
+        self._hindrances: dict[str, _Hindrance] = {}
+        self._asked_since = datetime.min.replace(tzinfo=UTC)
+
+    def look(self) -> None:
+        """Makes every pipeline run that is missing and can be made now."""
+        now = datetime.now(UTC)
+        for run in self._ledger.without_mage_run(self._asked_since):
+            pipeline = pipeline_of(run.request)
+            if now - run.asked_at > PATIENCE:
+                self._give_up(run, pipeline)
+            elif not self._hindered("Mage") and not self._hindered(pipeline):
+                self._try(run, pipeline)
+        # What was asked for before is settled now; the second day is room for clocks set back.
+        self._asked_since = now - 2 * PATIENCE
+
+    def _try(self, run: Unrecorded, pipeline: str) -> None:
+        try:
+            number = self._make(run, pipeline)
+        except LedgerUnreachable:
+            raise
+        except MageUnreachable as error:
+            self._hinder("Mage", error)
+        except WorkspaceError as error:
+            self._free("Mage")
+            self._hinder(pipeline, error)
+        else:
+            self._free("Mage")
+            self._free(pipeline)
+            self._ledger.has_mage_run(run.id, number)
+
+    def _make(self, run: Unrecorded, pipeline: str) -> int:
+        """The number of the run's pipeline run. One that an earlier try made without hearing of it,
+        or an earlier runner just before its death, is found in Mage's table. That is looked into
+        after Mage has answered, because a Mage that wakes works off what it was sent before."""
+        trigger = self._mage.api_trigger(pipeline)
+        there = self._ledger.mage_run_made_for(run.id, pipeline, run.asked_at - CLOCKS_APART)
+        return there or self._mage.fire(trigger, variables_of(run.id, run.request))
+
+    def _give_up(self, run: Unrecorded, pipeline: str) -> None:
+        hindrance = self._hindrances.get("Mage") or self._hindrances.get(pipeline)
+        hours = round(PATIENCE.total_seconds() / 3600)
+        last = f" Last: {hindrance.reason}" if hindrance else ""
+        self._ledger.has_no_mage_run(
+            run.id, f"Mage could not be made to show this run for {hours} h.{last}"
+        )
+
+    def _hindered(self, what: str) -> bool:
+        found = self._hindrances.get(what)
+        return found is not None and time.monotonic() < found.until
+
+    def _hinder(self, what: str, error: WorkspaceError) -> None:
+        before = self._hindrances.get(what)
+        pause = min(LONGEST_PAUSE, before.pause * 2) if before else 1.0
+        self._hindrances[what] = _Hindrance(str(error), pause, time.monotonic() + pause)
+        if before is None:
+            log.warning("runs go on, and are not seen in Mage for now: %s", error)
+
+    def _free(self, what: str) -> None:
+        if self._hindrances.pop(what, None):
+            log.info("runs are seen in Mage again (%s)", what)
+
+
+def pipeline_of(request: Request) -> str:
+    """The pipeline a person in Mage would have used for this."""
+    if request.operation is Operation.BUILD:
+        return "single_model_rerun" if request.select else "daily_full_build"
+    return {
+        Operation.FULL_REFRESH: "incremental_full_refresh",
+        Operation.RERUN_FAILED: "rerun_failed",
+        Operation.COMMAND: "dbt_command",
+    }[request.operation]
+
+
+def variables_of(run: str, request: Request) -> dict[str, Any]:
+    """What the pipeline run is given: the run to attach to, and what a reader of its page asks."""
+    model = " ".join(request.select)
+    shown = {
+        "model": model if len(model) <= LONGEST_SHOWN else model[: LONGEST_SHOWN - 1] + "…",
+        "command": request.command,
+        "failed_run": request.of,
+        "commit": request.commit,
+        "variables": dict(request.variables),
+        "why": request.why,
+        "asked_by": request.caller,
+    }
+    return {"run": run} | {name: value for name, value in shown.items() if value}

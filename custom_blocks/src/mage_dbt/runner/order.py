@@ -1,0 +1,56 @@
+"""An Order: what a request comes to, decided once. Its preview and its run are of one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mage_dbt.command import Command
+from mage_dbt.commit import Commit
+from mage_dbt.profile import Profile
+from mage_dbt.runner.rerun import Rerun
+from mage_dbt.worker import Job
+
+
+@dataclass(frozen=True)
+class Order:
+    """The commit, and what dbt is told to do on it."""
+
+    commit: Commit
+    command: Command
+    variables: Mapping[str, Any]
+    target: str
+    caller: str
+    notices: tuple[str, ...]
+    """What is to be said of the commit itself."""
+    follows: str | None = None
+    """The run that this one runs again."""
+    rerun: Rerun | None = None
+
+    def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
+        """For a worker that works in `folder`."""
+        rerun = self.rerun or Rerun()
+        arguments = profile.arguments()
+        if self.target != self.commit.target:
+            given = arguments.index("--target") if "--target" in arguments else len(arguments)
+            arguments = (*arguments[:given], "--target", self.target, *arguments[given + 2 :])
+        return Job(
+            folder=folder,
+            commit=self.commit.sha,
+            project=self.commit.project,
+            parsed=self.commit.parsed,
+            dbt_arguments=("--project-dir", str(self.commit.project), *arguments),
+            command=self.command.name,
+            select=() if rerun.nodes else self.command.select,
+            exclude=self.command.exclude,
+            flags=self.command.flags,
+            variables=self.variables,
+            caller=self.caller,
+            nodes=rerun.nodes,
+            added=rerun.added,
+            notes=rerun.notes,
+            target=self.target,
+            details=details,
+        )

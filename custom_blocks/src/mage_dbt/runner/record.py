@@ -1,0 +1,125 @@
+"""What a worker told of its run, brought into the ledger, and the judgement on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mage_dbt.ledger import Ledger
+from mage_dbt.plan import Plan
+from mage_dbt.run import PASSED, RunState
+
+
+class Record:
+    """Brings a worker's events file into the ledger, line by line, each once."""
+
+    def __init__(self, run: str, file: Path, ledger: Ledger) -> None:
+        self._run = run
+        self._file = file
+        self._ledger = ledger
+        self._line = 0
+        self._offset = 0
+        self._statuses: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._running: dict[str, str] = {}
+        self._end: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether dbt said how it ended."""
+        return self._end is not None
+
+    def recall(self) -> None:
+        """Learns what an earlier runner, perhaps of another machine, has brought to the ledger."""
+        after = 0
+        while events := self._ledger.events(self._run, after):
+            for event in events:
+                after = event.seq
+                self._note(event.kind, event.data)
+
+    def take(self) -> bool:
+        """Takes every complete line there is; says whether there was any."""
+        if not self._file.exists():
+            return False
+        with self._file.open("rb") as file:
+            file.seek(self._offset)
+            took = False
+            while (text := file.readline()).endswith(b"\n"):
+                self._take(_read(text))
+                self._offset += len(text)
+                took = True
+        return took
+
+    def _take(self, told: dict[str, Any]) -> None:
+        line = self._line + 1
+        at = datetime.fromtimestamp(told.pop("at"), UTC)
+        kind = told.pop("kind")
+        self._ledger.event(self._run, at, kind, told, line)
+        self._line = line  # only now: a line the ledger did not take is taken again
+        self._note(kind, told)
+
+    def _note(self, kind: str, told: Mapping[str, Any]) -> None:
+        if kind == "node_started":
+            self._running[told["node"]] = told["name"]
+        elif kind == "node_finished":
+            self._running.pop(told["node"], None)
+            self._statuses[told["node"]] = told["status"]
+            self._names[told["node"]] = told["name"]
+        elif kind == "end":
+            self._end = told
+
+    def fill(self, plan: Plan, reason: str) -> None:
+        """Writes down what became of planned nodes that dbt said nothing, or nothing last, of.
+
+        `reason` is why dbt is gone, or why it stopped; every planned node has a result afterwards.
+        """
+        for node in plan.nodes:
+            if node.node in self._statuses:
+                continue
+            cut_off = node.node in self._running
+            told = {
+                "node": node.node,
+                "name": node.name,
+                "type": node.type,
+                "status": "error" if cut_off else "skipped",
+                "message": reason if cut_off else f"Not reached: {reason or 'dbt left it out.'}",
+                "relation": node.relation,
+            }
+            self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)
+            self._statuses[node.node] = told["status"]
+            self._names[node.node] = node.name
+        if self._end is None:
+            self._end = {"success": False, "message": reason}
+
+    def verdict(self, plan: Plan) -> tuple[RunState, str]:
+        """Success only when dbt says so and every planned node ran and passed. After `fill`."""
+        assert self._end is not None
+        end = self._end
+        bad = {node: status for node, status in self._statuses.items() if status not in PASSED}
+        if end["success"] and not bad:
+            return RunState.SUCCESS, ""
+        parts = []
+        if bad:
+            failed = [self._names[node] for node, status in bad.items() if status != "skipped"]
+            parts.append(
+                f"{len(bad)} of {max(len(plan.nodes), len(self._statuses))} nodes did not pass"
+                + (f": {', '.join(failed[:5])}" if failed else "")
+                + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
+                + "."
+            )
+        if end["message"]:
+            parts.append(str(end["message"]))
+        return RunState.ERROR, " ".join(parts) or "dbt says the run failed, and not why."
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    """One line; one that a full disk cut short is told as that and does not stop the rest."""
+    try:
+        told: dict[str, Any] = json.loads(text)
+        return told
+    except ValueError:
+        now = datetime.now(UTC).timestamp()
+        return {"at": now, "kind": "log", "level": "error", "text": "An event could not be read."}

@@ -1,0 +1,256 @@
+"""What of a failed run is left, on a commit in which models moved on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mage_dbt.commit import Commit, KnownNode
+from mage_dbt.errors import NothingLeft
+from mage_dbt.history import Changes
+from mage_dbt.ledger.ledger import Outcome
+from mage_dbt.plan import PlannedNode
+from mage_dbt.run import NodeResult, Run, RunState
+from mage_dbt.runner.rerun import Chapter, Clock, Rerun, choose
+
+BEGUN = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)  # 08:00 in Seoul
+CLOCK = Clock(ZoneInfo("Asia/Seoul"), BEGUN + timedelta(minutes=31))
+SAME = Changes({}, frozenset())
+ROOT = "20261122-230000-aaaaaa"
+OTHER = "20261122-231000-bbbbbb"
+
+
+def planned(name: str, *reads: str, kind: str = "model") -> PlannedNode:
+    path = f"models/{name}.sql" if kind == "model" else "models/all.yml"
+    return PlannedNode(
+        f"{kind}.shop.{name}",
+        name,
+        kind,
+        depends_on=tuple(f"model.shop.{up}" for up in reads),
+        path=path,
+    )
+
+
+def result(name: str, status: str, kind: str = "model", because: str = "") -> NodeResult:
+    return NodeResult(f"{kind}.shop.{name}", name, kind, status, because=because)
+
+
+def run(
+    *nodes: NodeResult, state: RunState = RunState.ERROR, id: str = ROOT, sha: str = "a" * 40
+) -> Run:
+    return Run(
+        id=id,
+        operation="build",
+        state=state,
+        detail="it failed",
+        asked_at=BEGUN,
+        started_at=BEGUN,
+        finished_at=BEGUN + timedelta(minutes=9),
+        request={"select": []},
+        commit=sha,
+        commit_subject="",
+        target="prod",
+        dbt_version="1.11",
+        cause="schedule",
+        caller="Mage",
+        why="",
+        mage_run=None,
+        follows=None,
+        morning=None,
+        late_seconds=0,
+        planned=(),
+        nodes=nodes,
+    )
+
+
+def outcomes(chapter: Run, minute: int = 4) -> dict[str, Outcome]:
+    return {
+        one.node: Outcome(
+            one.node,
+            one.name,
+            one.status,
+            BEGUN + timedelta(minutes=minute),
+            chapter.id,
+            one.because,
+            chapter.caller,
+        )
+        for one in chapter.nodes
+    }
+
+
+def commit(*nodes: PlannedNode, disabled: tuple[PlannedNode, ...] = ()) -> Commit:
+    known = [KnownNode(one.node, one.name, one.type, one.path) for one in nodes]
+    off = [KnownNode(one.node, one.name, one.type, one.path, False) for one in disabled]
+    return Commit(
+        sha="c" * 40,
+        subject="",
+        author="",
+        committed_at="",
+        folder=Path("/"),
+        project=Path("/"),
+        profile="",
+        dbt_version="",
+        adapter="",
+        target="prod",
+        models=(),
+        variables=None,
+        nodes=(*known, *off),
+    )
+
+
+STG = planned("stg")
+FCT = planned("fct_order", "stg")
+REPORT = planned("report", "fct_order")
+TEST = planned("unique_fct_order_id", "fct_order", kind="test")
+FAILED = run(
+    result("stg", "success"),
+    result("fct_order", "error"),
+    result("report", "skipped", because="fct_order"),
+    result("unique_fct_order_id", "skipped", "test"),
+)
+PLANNED = (STG, FCT, REPORT, TEST)
+
+
+def chosen(
+    on: Commit,
+    latest: Mapping[str, Outcome] | None = None,
+    changes: Changes | None = SAME,
+    builds: bool = True,
+    root: Run = FAILED,
+    nodes: tuple[PlannedNode, ...] = PLANNED,
+) -> Rerun:
+    found = outcomes(root) if latest is None else latest
+    return choose([Chapter(root, nodes, changes)], found, on, builds, CLOCK)
+
+
+def test_what_failed_and_was_skipped_is_left_and_says_when() -> None:
+    found = chosen(commit(*PLANNED))
+    assert found.nodes == {
+        FCT.node: f"failed at 08:04 in run {ROOT}",
+        REPORT.node: f"skipped at 08:04 in run {ROOT} because fct_order did not pass",
+        TEST.node: f"skipped at 08:04 in run {ROOT}",
+    }
+    assert found.notes == ()
+
+
+def test_what_was_never_reached_is_left() -> None:
+    root = run(result("stg", "success"), state=RunState.CANCELLED)
+    found = chosen(commit(*PLANNED), root=root)
+    assert set(found.nodes) == {FCT.node, REPORT.node, TEST.node}
+    assert found.nodes[FCT.node] == f"never reached in run {ROOT}"
+
+
+def test_what_succeeded_since_is_left_out_and_named_with_its_run() -> None:
+    fixed = run(result("fct_order", "success"), id=OTHER)
+    found = chosen(commit(*PLANNED), outcomes(FAILED) | outcomes(fixed, 10))
+    assert set(found.nodes) == {REPORT.node, TEST.node}
+    assert found.notes == (
+        f"fct_order has succeeded since, by 08:10 in run {OTHER} (Mage): left out.",
+    )
+
+
+def test_when_all_has_succeeded_since_nothing_is_left_and_the_run_is_named() -> None:
+    fixed = run(
+        result("fct_order", "success"),
+        result("report", "success"),
+        result("unique_fct_order_id", "pass", "test"),
+        id=OTHER,
+    )
+    with pytest.raises(NothingLeft, match=f"fct_order, report.* since.* run {OTHER}"):
+        chosen(commit(*PLANNED), outcomes(FAILED) | outcomes(fixed, 10))
+
+
+def test_a_failed_test_takes_the_model_it_reads_along() -> None:
+    root = run(
+        result("stg", "success"),
+        result("fct_order", "success"),
+        result("unique_fct_order_id", "fail", "test"),
+    )
+    nodes = (STG, FCT, TEST)
+    found = chosen(commit(*nodes), root=root, nodes=nodes)
+    assert set(found.nodes) == {FCT.node, TEST.node}
+    assert "its test unique_fct_order_id failed at 08:04" in found.nodes[FCT.node]
+    assert set(chosen(commit(*nodes), root=root, nodes=nodes, builds=False).nodes) == {TEST.node}
+    built = run(result("fct_order", "success"), id=OTHER)
+    since = outcomes(root) | outcomes(built, 10)
+    assert set(chosen(commit(*nodes), since, root=root, nodes=nodes).nodes) == {TEST.node}
+
+
+def test_a_failed_test_of_a_source_runs_alone() -> None:
+    test = PlannedNode("test.shop.fresh", "fresh", "test", depends_on=("source.shop.raw.orders",))
+    root = run(result("fresh", "fail", "test"))
+    assert set(chosen(commit(test), root=root, nodes=(test,)).nodes) == {test.node}
+
+
+def test_a_renamed_model_runs_under_its_new_name() -> None:
+    new = planned("fct_orders", "stg")
+    on = commit(STG, new, REPORT, planned("unique_fct_orders_id", "fct_orders", kind="test"))
+    found = chosen(on, changes=Changes({FCT.path: new.path}, frozenset()))
+    assert set(found.nodes) == {new.node, REPORT.node}
+    assert found.notes == ("fct_order was renamed to fct_orders.",)
+    assert found.nodes[new.node] == f"fct_order, renamed since, failed at 08:04 in run {ROOT}"
+
+
+def test_a_renamed_model_that_has_passed_under_its_new_name_is_left_out() -> None:
+    new = planned("fct_orders", "stg")
+    second = run(result("fct_orders", "success"), result("report", "error"), id=OTHER, sha="b" * 40)
+    story = [
+        Chapter(FAILED, PLANNED, Changes({FCT.path: new.path}, frozenset())),
+        Chapter(second, (new, REPORT), SAME),
+    ]
+    latest = outcomes(FAILED) | outcomes(second, 10)
+    found = choose(story, latest, commit(STG, new, REPORT), True, CLOCK)
+    assert set(found.nodes) == {REPORT.node}
+    assert found.nodes[REPORT.node] == f"failed at 08:10 in run {OTHER}"
+
+
+def test_a_deleted_model_is_left_out_with_its_tests() -> None:
+    found = chosen(commit(STG, REPORT))
+    assert set(found.nodes) == {REPORT.node}
+    assert found.notes == ("fct_order was deleted since, and 1 of its tests with it: left out.",)
+
+
+def test_when_git_cannot_compare_it_says_that_renames_cannot_be_told() -> None:
+    found = chosen(commit(STG, REPORT), changes=None)
+    assert set(found.nodes) == {REPORT.node}
+    assert "git cannot compare aaaaaaa with ccccccc" in found.notes[0]
+
+
+def test_a_disabled_model_is_left_out() -> None:
+    found = chosen(commit(STG, REPORT, TEST, disabled=(FCT,)))
+    assert FCT.node not in found.nodes
+    assert "fct_order is disabled at ccccccc: left out." in found.notes
+
+
+def test_when_all_that_failed_was_deleted_nothing_is_left() -> None:
+    with pytest.raises(NothingLeft, match="fct_order was deleted since"):
+        chosen(commit(STG))
+
+
+def test_a_run_that_never_got_a_plan_runs_whole() -> None:
+    found = chosen(commit(*PLANNED), root=run(), nodes=())
+    assert found.nodes == {} and "never got as far as a plan" in found.notes[0]
+
+
+def test_a_run_in_which_every_node_passed_and_that_failed_runs_whole() -> None:
+    root = run(result("stg", "success"), result("end", "error", "operation"))
+    found = chosen(commit(STG), root=root, nodes=(STG,))
+    assert found.nodes == {} and "Every node" in found.notes[0]
+
+
+def test_a_node_that_a_rerun_added_is_left_when_it_failed_there() -> None:
+    new = planned("new_report", "report")
+    second = run(
+        result("fct_order", "success"),
+        result("report", "success"),
+        result("unique_fct_order_id", "pass", "test"),
+        result("new_report", "error"),
+        id=OTHER,
+    )
+    story = [Chapter(FAILED, PLANNED, SAME), Chapter(second, (FCT, REPORT, TEST, new), SAME)]
+    latest = outcomes(FAILED) | outcomes(second, 10)
+    assert set(choose(story, latest, commit(*PLANNED, new), True, CLOCK).nodes) == {new.node}
