@@ -1,0 +1,250 @@
+"""The messages: five lines of plain text that read well on a phone's lock screen.
+
+Nothing here looks anything up; what dbt, git and people wrote comes in as data and leaves as one
+line of text in which no channel finds a mention, a control character or a secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from mage_dbt.alerts.last_change import Change
+from mage_dbt.gitsync import without_credentials
+from mage_dbt.run import NodeResult, Run, RunState
+
+LONGEST_TITLE = 80
+"""Characters; what a lock screen shows."""
+
+LONGEST_REASON = 200
+LONGEST_NAME = 60
+LONGEST_WORDS = 120
+"""Of dbt's reason, of a node's or person's name, and of what a person wrote."""
+
+NAMES_SHOWN = 5
+
+SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|_PASS$|_PWD$|PRIVATE_KEY", re.IGNORECASE)
+SHORTEST_SECRET = 4
+"""A shorter value stands in too many words that are no secret."""
+
+DBT_HEADING = re.compile(r"^\s*[\w ]*Error in [\w ]+ \S+ \(.*\)\s*$")
+"""dbt's first line names the model and its file, which the message has already said."""
+
+
+class Kind(StrEnum):
+    """What an alert is about."""
+
+    FAILURE = "failure"
+    RECOVERY = "recovery"
+    OVERDUE = "overdue"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message. The title is at most LONGEST_TITLE characters and carries the fact."""
+
+    kind: Kind
+    title: str
+    body: str
+
+
+def failure(
+    run: Run,
+    root: Run,
+    change: Change | None,
+    changed: str,
+    link: str,
+    zone: ZoneInfo,
+) -> Message:
+    """A run failed. `root` is the run it goes back to (itself unless it is a rerun), `change` the
+    last commit that touched the node `changed`, `link` its page in Mage or empty."""
+    failed = [one.name for one in run.nodes if not one.passed and one.status != "skipped"]
+    skipped = [one.name for one in run.nodes if one.status == "skipped"]
+    total = max(len(run.planned), len(run.nodes))
+    ended = "was cut off" if run.state is RunState.CANCELLED else "failed"
+    title = f"{_called(run, root)} {ended}"
+    if failed:
+        title += f": {_named(failed, 1)}"
+    when = clock(run.finished_at or run.asked_at, zone)
+    what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {total} nodes)"
+    lines = [
+        f"Failed: {what if failed else 'before any node ran'}, {when}",
+        f"Why: {_why(run)}",
+        f"Skipped: {f'{_named(skipped, NAMES_SHOWN)} ({len(skipped)})' if skipped else 'nothing'}",
+        f"Last changed: {_changed(change, changed, zone)}",
+        f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}{f'  {link}' if link else ''}",
+    ]
+    return _message(Kind.FAILURE, title, lines)
+
+
+def recovery(run: Run, root: Run, author: str, link: str, zone: ZoneInfo) -> Message:
+    """What first failed in the run `root` is right again since `run`, whose commit is by
+    `author`."""
+    begun, over = root.finished_at or root.asked_at, run.finished_at or run.asked_at
+    how = "rerun" if run.follows else "the next daily build"
+    lines = [
+        f"Failed {clock(begun, zone)}, fixed {clock(over, zone, begun)}",
+        f"By: {_who(run)}",
+        _with_commit(run, author),
+        f"How: {how}, {len(run.nodes)} nodes passed",
+        f"See: ./scripts/mage-dbt show {run.id}{f'  {link}' if link else ''}",
+    ]
+    return _message(Kind.RECOVERY, f"Fixed: {_lower(_called(root, root))}", lines)
+
+
+def overdue(
+    day: date, over_by: str, stand: str, reason: str, link: str, run: str | None = None
+) -> Message:
+    """The daily build of `day` is not over at the time it should be; `stand` says how far it is,
+    `reason` why, `run` is its id when it has begun."""
+    if run is None:
+        hint = f'Begin it by hand: ./scripts/mage-dbt run --why "daily build of {day}"'
+    else:
+        hint = "Its end is told too."
+    lines = [
+        f"At {over_by} the build of {day} {stand}.",
+        f"Why: {one_line(reason, LONGEST_REASON) or 'it began late, or takes longer than usual'}",
+        f"Look: ./scripts/mage-dbt {f'show {run}' if run else 'status'}",
+        hint,
+        *([link] if link else []),
+    ]
+    return _message(Kind.OVERDUE, f"Daily build of {day} {stand} (at {over_by})", lines)
+
+
+def done_after_all(run: Run, over_by: str, link: str, zone: ZoneInfo) -> Message:
+    """The build that was told as overdue is done."""
+    over = run.finished_at or run.asked_at
+    lines = [
+        f"Not over at {over_by}, done {clock(over, zone)}",
+        f"Run {run.id}: {len(run.nodes)} nodes passed",
+        *([link] if link else []),
+    ]
+    return _message(Kind.RECOVERY, f"Done after all: daily build of {run.morning}", lines)
+
+
+def broken(sha: str, subject: str, author: str, reason: str, live: str) -> Message:
+    """The newest commit does not parse, and stays so."""
+    lines = [
+        f'Broken: {sha[:7]} "{one_line(subject, LONGEST_WORDS)}"',
+        f"Why: {one_line(first_reason(reason), LONGEST_REASON)}",
+        f"By: {one_line(author, LONGEST_NAME)}",
+        f"Runs use {live[:7]} until it is repaired." if live else "No commit can be built.",
+        "Push a commit that repairs it; ./scripts/mage-dbt status says when it is live.",
+    ]
+    return _message(Kind.BROKEN, f"main is broken at {sha[:7]} by {one_line(author, 30)}", lines)
+
+
+def repaired(broken_sha: str, sha: str, subject: str, author: str) -> Message:
+    """main parses again."""
+    lines = [
+        f'{sha[:7]} "{one_line(subject, LONGEST_WORDS)}" by {one_line(author, LONGEST_NAME)}',
+        f"is live; {broken_sha[:7]} was broken.",
+    ]
+    return _message(Kind.RECOVERY, f"main is whole again at {sha[:7]}", lines)
+
+
+def trial(machine: str) -> Message:
+    """What `mage-dbt alert-test` sends."""
+    body = f"A test from {one_line(machine, LONGEST_NAME)}. Failures of the daily build come here."
+    return Message(Kind.RECOVERY, "mage-dbt: this channel works", body)
+
+
+def one_line(text: str, longest: int) -> str:
+    """`text` as one line of at most `longest` characters that no channel acts on.
+
+    Control and invisible characters go; a mention (@channel, <!here>) or a tag is kept readable
+    and is none any more; what is a secret in this process's environment becomes stars.
+    """
+    text = _without_secrets(without_credentials(text), os.environ)
+    text = " ".join(text.split())
+    text = "".join(one for one in text if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co"))
+    text = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
+    # By a zero-width space, so that it still reads as it was written. Apprise escapes text for
+    # HTML and markdown, but leaves `<` alone in markdown, and mentions everywhere.
+    return re.sub(r"@(?=\w)|<(?=[A-Za-z/!?@#])", "\\g<0>\u200b", text)
+
+
+def first_reason(text: str) -> str:
+    """The first line of dbt's message that says something new."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and DBT_HEADING.match(lines[0]):
+        return lines[1]
+    return lines[0] if lines else ""
+
+
+def first_failed(run: Run) -> NodeResult | None:
+    """The node that failed first; None when the run failed before its first node."""
+    return next((one for one in run.nodes if not one.passed and one.status != "skipped"), None)
+
+
+def clock(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> str:
+    """`2026-11-23 08:04 KST`, without the date when that is the one of `after`."""
+    local = moment.astimezone(zone)
+    same = after is not None and after.astimezone(zone).date() == local.date()
+    return f"{local:%H:%M %Z}" if same else f"{local:%Y-%m-%d %H:%M %Z}"
+
+
+def _message(kind: Kind, title: str, lines: Sequence[str]) -> Message:
+    title = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
+    return Message(kind, title, "\n".join(lines))
+
+
+def _called(run: Run, root: Run) -> str:
+    """What people call a run: the daily build of a date, or whose it is."""
+    whose = f"Daily build of {root.morning}" if root.morning else f"Run by {_caller(root)}"
+    return whose if run.id == root.id else f"Rerun of {_lower(whose)}"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _caller(run: Run) -> str:
+    return one_line(run.caller, 30)
+
+
+def _who(run: Run) -> str:
+    why = f': "{one_line(run.why, LONGEST_WORDS)}"' if run.why else ""
+    return f"{_caller(run)} ({run.cause}){why}"
+
+
+def _with_commit(run: Run, author: str) -> str:
+    by = f" by {one_line(author, LONGEST_NAME)}" if author else ""
+    return f'With: {run.commit[:7]} "{one_line(run.commit_subject, LONGEST_WORDS)}"{by}'
+
+
+def _why(run: Run) -> str:
+    first = first_failed(run)
+    words = first_reason(first.message) if first else ""
+    return one_line(words or run.detail, LONGEST_REASON) or "dbt gave no reason."
+
+
+def _named(names: Sequence[str], shown: int) -> str:
+    """`a, b and 3 more`."""
+    text = ", ".join(one_line(one, LONGEST_NAME) for one in names[:shown])
+    return text + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def _changed(change: Change | None, name: str, zone: ZoneInfo) -> str:
+    if change is None:
+        return (
+            f"{one_line(name, LONGEST_NAME)}: git does not know" if name else "no model to ask of"
+        )
+    when = clock(change.at, zone)
+    subject = one_line(change.subject, LONGEST_WORDS)
+    author = one_line(change.author, LONGEST_NAME)
+    return f'{one_line(name, LONGEST_NAME)} by {author}, {when}, "{subject}" ({change.sha[:7]})'
+
+
+def _without_secrets(text: str, environ: Mapping[str, str]) -> str:
+    for name, value in environ.items():
+        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "*****")
+    return text

@@ -1,0 +1,169 @@
+"""The words of an alert: five lines, one fact each, and nothing in them that a channel acts on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from mage_dbt.alerts import message
+from mage_dbt.alerts.last_change import Change
+from mage_dbt.alerts.message import LONGEST_TITLE, first_reason, one_line
+from mage_dbt.run import NodeResult, Run, RunState
+
+SEOUL = ZoneInfo("Asia/Seoul")
+BEGAN = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)
+
+NASTY = (
+    "**bold** _it_ `code` [here](http://evil.example) <script>alert(1)</script> &lt; @channel "
+    "@everyone <!here> <@U123> ![x](http://evil.example/x.png) \u202e\x1b[31m\r\nsecond\x00 line"
+)
+
+
+HEADING = "Database Error in model fct_orders (models/fct_orders.sql)"
+
+
+def failed_run(**changes: object) -> Run:
+    nodes = (
+        NodeResult("model.m.stg", "stg", "model", "success"),
+        NodeResult(
+            "model.m.fct_orders",
+            "fct_orders",
+            "model",
+            "error",
+            message=f"{HEADING}\n  division by zero",
+        ),
+        *(
+            NodeResult(f"model.m.r{n}", f"r{n}", "model", "skipped", because="fct_orders")
+            for n in range(7)
+        ),
+    )
+    run = Run(
+        id="20261122-230000-4f2a9c",
+        operation="build",
+        state=RunState.ERROR,
+        detail="8 of 9 nodes did not pass: fct_orders.",
+        asked_at=BEGAN,
+        started_at=BEGAN,
+        finished_at=BEGAN + timedelta(minutes=4),
+        request={},
+        commit="3f2c1ab" + "0" * 33,
+        commit_subject="Add refunds",
+        target="prod",
+        dbt_version="1.11",
+        cause="schedule",
+        caller="Mage, trigger Every morning",
+        why="",
+        mage_run=12,
+        follows=None,
+        morning="2026-11-23",
+        late_seconds=0,
+        planned=tuple(one.name for one in nodes),
+        nodes=nodes,
+    )
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+CHANGE = Change("a1b2c3d" + "0" * 33, "Kim", BEGAN - timedelta(hours=15), "Divide by zero")
+
+
+def test_a_failure_says_what_why_what_else_who_and_the_command() -> None:
+    run = failed_run()
+    link = "https://mage.example.com/pipelines/daily_full_build/runs/12"
+    told = message.failure(run, run, CHANGE, "fct_orders", link, SEOUL)
+    assert told.title == "Daily build of 2026-11-23 failed: fct_orders"
+    assert told.body.split("\n") == [
+        "Failed: fct_orders (1 of 9 nodes), 2026-11-23 08:04 KST",
+        "Why: division by zero",
+        "Skipped: r0, r1, r2, r3, r4 and 2 more (7)",
+        'Last changed: fct_orders by Kim, 2026-11-22 17:00 KST, "Divide by zero" (a1b2c3d)',
+        f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}  {link}",
+    ]
+
+
+def test_a_run_that_failed_before_its_first_node_says_why() -> None:
+    run = failed_run(nodes=(), planned=(), detail='No model "fct_order".', morning=None)
+    run = replace(run, cause="api", caller="bot")
+    told = message.failure(run, run, None, "", "", SEOUL)
+    assert told.title == "Run by bot failed"
+    assert told.body.split("\n")[:2] == [
+        "Failed: before any node ran, 2026-11-23 08:04 KST",
+        'Why: No model "fct_order".',
+    ]
+
+
+def test_a_recovery_says_when_it_failed_when_it_was_fixed_by_whom_and_with_what() -> None:
+    failed = failed_run()
+    fixed = failed_run(
+        id="20261122-232900-000000",
+        state=RunState.SUCCESS,
+        finished_at=BEGAN + timedelta(minutes=31),
+        caller="lee",
+        cause="tool",
+        why="repaired",
+        follows=failed.id,
+        morning=None,
+    )
+    told = message.recovery(fixed, failed, "Kim", "", SEOUL)
+    assert told.title == "Fixed: daily build of 2026-11-23"
+    lines = told.body.split("\n")
+    assert lines[0] == "Failed 2026-11-23 08:04 KST, fixed 08:31 KST"
+    assert lines[1] == 'By: lee (tool): "repaired"'
+    assert lines[2] == 'With: 3f2c1ab "Add refunds" by Kim'
+
+
+def test_titles_fit_a_lock_screen_and_no_message_has_more_than_five_lines() -> None:
+    run = failed_run(
+        nodes=(NodeResult("x", "long_" * 60, "model", "error", message=NASTY * 20),),
+        caller=NASTY,
+        commit_subject=NASTY,
+        why=NASTY,
+        detail=NASTY,
+    )
+    change = Change("a" * 40, NASTY, BEGAN, NASTY)
+    for told in (
+        message.failure(run, run, change, NASTY, "https://x", SEOUL),
+        message.recovery(run, run, NASTY, "https://x", SEOUL),
+        message.overdue(date(2026, 11, 23), "09:00", "has not begun", NASTY, "https://x"),
+        message.overdue(date(2026, 11, 23), "09:00", "waits", NASTY, "https://x", run.id),
+        message.done_after_all(run, "09:00", "https://x", SEOUL),
+        message.broken("a" * 40, NASTY, NASTY, NASTY, "b" * 40),
+        message.repaired("a" * 40, "b" * 40, NASTY, NASTY),
+        message.trial(NASTY),
+    ):
+        assert len(told.title) <= LONGEST_TITLE
+        assert len(told.body.split("\n")) <= 5
+        assert max(map(len, told.body.split("\n"))) < 500
+        for text in (told.title, told.body):
+            for forbidden in (
+                "@channel",
+                "@everyone",
+                "<!here",
+                "<script",
+                "</script",
+                "<@U",
+                "\x1b",
+                "\x00",
+                "\u202e",
+            ):
+                assert forbidden not in text, text
+
+
+def test_a_secret_of_the_environment_becomes_stars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_ENV_SECRET_WAREHOUSE_PASSWORD", "hunter2hunter2")
+    text = one_line("postgres://dbt:other@db/x refused hunter2hunter2", 200)
+    assert text == "postgres://db/x refused *****"
+
+
+def test_the_reason_is_the_first_line_that_says_something_new() -> None:
+    heading = "Database Error in model facts (models/facts.sql)"
+    assert (
+        first_reason(f"{heading}\n  division by zero\n  compiled code at x") == "division by zero"
+    )
+    assert first_reason("Got 3 results, configured to fail if != 0") == (
+        "Got 3 results, configured to fail if != 0"
+    )
+    assert first_reason(heading) == heading
+    assert first_reason("") == ""
