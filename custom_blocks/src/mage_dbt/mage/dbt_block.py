@@ -1,0 +1,74 @@
+"""What Mage's own dbt blocks do here: hand their command to the runner.
+
+There is one dbt, one commit of dbt-metric and one history. So a block that Mage would run with a
+dbt and a project folder of its own becomes a request like any other; what cannot become one says
+so. The patches (see `patches`) make Mage call this module.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import pandas as pd
+import yaml
+
+from mage_dbt import blocks
+from mage_dbt.errors import BadCommand, BadVariable
+
+
+def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
+    """Runs a YAML block: `command` is its dbt command, `flags` the text in the block.
+
+    Only what `--vars` names is passed as a dbt variable: Mage's own pipeline variables
+    (execution_date and the like) would make dbt read the whole project again for each run.
+    Raises BadCommand for what is not allowed, BadVariable for unreadable `--vars`.
+    """
+    if command == "deps":
+        print("Nothing to do: packages come with the commit, once, before anything runs.")
+        return pd.DataFrame()
+    try:
+        words = shlex.split(flags, comments=True)
+    except ValueError as error:
+        raise BadCommand(f"{flags!r} cannot be read: {error}.") from None
+    words, variables = _without_vars(words)
+    return blocks.run_command([command, *words], variables, kwargs)
+
+
+def refuse_model_block(name: str) -> NoReturn:
+    """Raises BadCommand for a block that is one model's SQL file; `name` may be its path."""
+    name = name.rsplit("/", 1)[-1]
+    raise BadCommand(
+        f"{name} is a dbt model as a file of Mage's, which would be a second copy of dbt-metric.",
+        "Models are changed in the dbt-metric repository. To build one here, add DBT model → "
+        f"Generic dbt command with `--select {name}`, or the template dbt model.",
+    )
+
+
+def refuse_cli(arguments: list[str]) -> NoReturn:
+    """Raises BadCommand for any other way into Mage's dbt."""
+    raise BadCommand(
+        f"Mage has no dbt of its own here, so `dbt {arguments[0]}` cannot run.",
+        "docs/mage-dbt-blocks.md says which dbt blocks work.",
+    )
+
+
+def _without_vars(words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    kept: list[str] = []
+    variables: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name != "--vars":
+            kept.append(word)
+            continue
+        text = value if equals else next(rest, "")
+        try:
+            read = yaml.safe_load(text)
+        except yaml.YAMLError:
+            read = None
+        if not isinstance(read, dict):
+            raise BadVariable(f"--vars {text!r} is not a mapping.", "Write --vars '{name: value}'.")
+        variables |= read
+    return kept, variables

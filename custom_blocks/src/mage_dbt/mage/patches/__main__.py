@@ -1,0 +1,12 @@
+"""`python -m mage_dbt.mage.patches`: see the package."""
+
+import sys
+
+from mage_dbt.errors import WorkspaceError
+from mage_dbt.mage import patches
+
+try:
+    for name in patches.apply():
+        print(f"patched {name}")
+except WorkspaceError as error:
+    sys.exit(str(error))

@@ -1,0 +1,11 @@
+"""The one block of the pipeline dbt_command."""
+
+from mage_dbt import blocks
+
+if "custom" not in globals():
+    from mage_ai.data_preparation.decorators import custom
+
+
+@custom
+def dbt_command(*args, **kwargs):
+    return blocks.dbt_command(kwargs)
