@@ -1,0 +1,314 @@
+"""The second stage of `scripts/start`: starts every process, builds once, and stays.
+
+    ./scripts/start [--once]
+
+The first start of a workspace builds everything once, through Mage, as every morning will. Later
+starts go on where the last one stopped; `--once` builds always, and leaves with the build's exit
+status: 0 when every node passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import psutil
+import psycopg
+
+from mage_dbt import report
+from mage_dbt.client import RunnerClient
+from mage_dbt.errors import MachineError, RunnerUnreachable, SettingError, WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.mage import project
+from mage_dbt.mage.api import MageApi
+from mage_dbt.request import Cause
+from mage_dbt.run import RunState
+from mage_dbt.settings import Settings
+from mage_dbt.workspace import demo, lock, ports, programs, strays
+from mage_dbt.workspace.disk import explain, require_room
+from mage_dbt.workspace.postgres import Postgres, prepare_given
+from mage_dbt.workspace.programs import Databases
+from mage_dbt.workspace.progress import Progress, wait_for
+from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.workspace.supervisor import Supervisor
+
+ROOM_TO_START = 300
+"""Megabytes for logs, commits, runs and PostgreSQL's own files."""
+
+STOP_ORDER = (("mage", "git-sync"), ("runner",), ("postgres",))
+"""Who asks first; who is asked, after."""
+
+ONCE_PATIENCE = 600.0
+"""Seconds `--once` waits for a commit that can be built, and then for Mage to begin the build."""
+
+
+MAGE_PATIENCE = 120.0
+"""Seconds Mage has to note the end of a run that is over."""
+
+OVER_IN_MAGE = ("completed", "failed", "cancelled")
+
+AGAIN_SECONDS = 0.5
+"""Between two tries to be heard of a signal to stop."""
+
+
+class Start:
+    def __init__(self, settings: Settings, once: bool) -> None:
+        self._settings = settings
+        self._once = once
+        self._home = Home(settings.workspace_home)
+        self._address = f"http://127.0.0.1:{settings.mage_port}"
+        # The first stage handed over by exec, so this is when the person pressed Enter.
+        self._progress = Progress(psutil.Process().create_time())
+        self._supervisor = Supervisor(self._home, self._progress)
+
+    def run(self) -> int:
+        """Returns the exit status; raises WorkspaceError, and KeyboardInterrupt when stopped."""
+        with lock.hold(self._home, self._address):
+            self._check_machine()
+            try:
+                return self._work()
+            finally:
+                self._stop()
+
+    def _work(self) -> int:
+        self._start_all()
+        client = RunnerClient(self._home.runner_socket)
+        status = 0
+        if self._once or not client.runs(limit=1):
+            self._wait_for_commit(client)
+            status = self._build(client)
+        else:
+            self._say_where_it_stands(client.status())
+        if self._once:
+            return status
+        self._say_who_is_told(client)
+        self._progress.say(f"Mage is at {self._address}. Ctrl-C stops everything.")
+        threading.Event().wait()
+        return status
+
+    def _check_machine(self) -> None:
+        home = self._home
+        strays.stop_those_of_an_earlier_start(home, self._progress)
+        ports.require_free(self._settings)
+        require_room(home.root, ROOM_TO_START)
+        for folder in (home.logs, home.mage_data, home.mage_project):
+            folder.mkdir(parents=True, exist_ok=True)
+        read_or_make(home.api_token)
+
+    @property
+    def _uses_demo(self) -> bool:
+        return self._settings.dbt_metric_repo is None and self._settings.dbt_metric_dir is None
+
+    @property
+    def _syncs(self) -> bool:
+        return self._settings.dbt_metric_repo is not None or self._settings.dbt_metric_dir is None
+
+    def _start_all(self) -> None:
+        settings, home, supervisor = self._settings, self._home, self._supervisor
+        postgres = self._start_postgres() if ports.needs_postgres(settings) else None
+        databases = self._databases(postgres)
+        project.install(settings, home)
+        # Mage takes longest, so it starts first of these; nothing it does at start needs them.
+        supervisor.start(programs.mage(settings, home, databases))
+        if postgres and self._uses_demo and not settings.dbt_profiles_dir:
+            began = time.monotonic()
+            with self._progress.during("loading the demo's raw data"):
+                loaded = postgres.load_demo(demo.RAW_DATA)
+            if loaded:
+                seconds = time.monotonic() - began
+                self._progress.say(f"The demo's raw data is in the warehouse ({seconds:.0f} s)")
+        if self._uses_demo and demo.make_repository(home):
+            self._progress.say(f"The demo dbt-metric is a git repository: {home.demo_repository}")
+        if self._syncs:
+            supervisor.start(programs.git_sync(settings, home))
+        supervisor.start(programs.runner(settings, home, databases))
+        supervisor.wait("runner")
+        self._progress.say("The runner answers")
+        if self._syncs:
+            supervisor.wait("git-sync")
+            self._say_sync_error()
+        supervisor.wait("mage")
+        self._progress.say("Mage answers")
+
+    def _start_postgres(self) -> Postgres:
+        postgres = Postgres(self._home, self._settings.postgres_port)
+        if not self._home.postgres.exists():
+            with self._progress.during("making PostgreSQL's data directory"):
+                postgres.prepare()
+        else:
+            postgres.prepare()
+        self._supervisor.start(postgres.program())
+        self._supervisor.wait("postgres")
+        if not self._settings.workspace_database_url:
+            postgres.prepare_workspace()
+        if not self._settings.dbt_profiles_dir:
+            postgres.prepare_warehouse()
+        self._progress.say(f"PostgreSQL answers on port {self._settings.postgres_port}")
+        return postgres
+
+    def _databases(self, postgres: Postgres | None) -> Databases:
+        warehouse: dict[str, str] = {}
+        if postgres and not self._settings.dbt_profiles_dir:
+            warehouse = postgres.warehouse_environment()
+        if self._settings.workspace_database_url:
+            prepare_given(self._settings.workspace_database_url)
+            return programs.given_databases(self._settings.workspace_database_url, warehouse)
+        assert postgres is not None
+        return Databases(programs.mage_url(postgres.url("mage")), postgres.url("runner"), warehouse)
+
+    def _say_sync_error(self) -> str:
+        """What git-sync last had to complain about, said once at start."""
+        folder = self._settings.dbt_metric_dir or self._home.sync
+        error = str(_read_json(folder / "status.json").get("error", ""))
+        if error:
+            self._progress.say(f"{error} It is tried again and again. Log: git-sync.log")
+        return error
+
+    def _wait_for_commit(self, client: RunnerClient) -> None:
+        told = ""
+
+        def probe() -> dict[str, Any] | str:
+            nonlocal told
+            try:
+                status = client.status()
+            except RunnerUnreachable as error:
+                return str(error)
+            if status["live"]:
+                return dict(status["live"])
+            broken, sync = status["broken"], status["sync"] or {}
+            wrong = broken["message"] if broken else sync.get("error", "")
+            if wrong and wrong != told:
+                told = wrong
+                self._progress.say(f"No commit can be built yet: {wrong}")
+            return wrong or "the commit is being made ready"
+
+        # A person at the terminal can repair it and wait on; a script has to get its answer.
+        patience = ONCE_PATIENCE if self._once else float("inf")
+        live = wait_for("a commit that can be built", probe, patience, self._progress)
+        self._progress.say(
+            f"Commit {live['sha'][:7]} is ready: {live['models']} models, dbt {live['dbt_version']}"
+        )
+
+    def _build(self, client: RunnerClient) -> int:
+        with MageApi(self._settings, self._home) as api:
+            number = api.trigger(project.DAILY_PIPELINE, {"cause": Cause.START})
+            self._progress.say(f"Mage runs {project.DAILY_PIPELINE} (pipeline run {number})")
+
+            def probe() -> str | list[str]:
+                if found := client.runs(limit=1, mage_run=number):
+                    return [found[0].id]
+                state = api.pipeline_run(number)["status"]
+                if state in OVER_IN_MAGE:
+                    raise MachineError(
+                        f"Mage's pipeline run {number} is {state} without a run of dbt.",
+                        f"See {self._address}/pipelines/{project.DAILY_PIPELINE}/runs/{number}.",
+                    )
+                return f"Mage says {state}"
+
+            run = wait_for("Mage to begin the build", probe, ONCE_PATIENCE, self._progress)[0]
+            finished = report.follow(client, run, _print)
+
+            def over() -> bool | str:
+                state = api.pipeline_run(number)["status"]
+                return state in OVER_IN_MAGE or f"Mage says {state}"
+
+            # Or `--once` would stop Mage before it has written down how its pipeline run ended.
+            wait_for("Mage to note the end of the build", over, MAGE_PATIENCE, self._progress)
+        return 0 if finished.state is RunState.SUCCESS else 1
+
+    def _say_where_it_stands(self, status: dict[str, Any]) -> None:
+        live, broken = status["live"], status["broken"]
+        if live:
+            self._progress.say(f"Live commit {live['sha'][:7]}: {live['subject']}")
+        if broken:
+            self._progress.say(f"The newest commit cannot be built: {broken['message']}")
+        self._progress.say(f"Next morning build: {status['next_morning']}")
+
+    def _say_who_is_told(self, client: RunnerClient) -> None:
+        try:
+            told = client.status()["alerts"]["told"]
+        except RunnerUnreachable:  # it is being restarted; `mage-dbt status` says it later
+            return
+        for line in told:
+            self._progress.say(f"Alerts: {line}")
+
+    def _stop(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._progress.say("Stopping")
+        hurry = _no_more_patience(self._supervisor)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, hurry)
+        self._supervisor.stop(STOP_ORDER)
+        # Whatever got away from its keeper.
+        strays.stop(strays.find(self._home))
+        self._progress.say("Everything is stopped")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="./scripts/start",
+        description="Starts the workspace and stays until Ctrl-C, which stops all it started.",
+        epilog="Settings: docs/settings.md. Everything it keeps is under WORKSPACE_HOME.",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="build, then leave; exit status 0 when all passed"
+    )
+    arguments = parser.parse_args()
+    stop_on_signals()
+    try:
+        return Start(Settings.load(), arguments.once).run()
+    except WorkspaceError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingError) else 1
+    except psycopg.Error as error:
+        print(f"\nPostgreSQL: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"\n{explain(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return 130
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def stop_on_signals() -> None:
+    """From now on a signal to stop, and each AGAIN_SECONDS after it, raises KeyboardInterrupt."""
+    # SIGINT too: a script's background job inherits it ignored, and must still be stoppable.
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(one, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    # Where Python drops exceptions, in a destructor, this one would be lost and nothing would stop.
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
+    raise KeyboardInterrupt
+
+
+def _no_more_patience(supervisor: Supervisor) -> Any:
+    def handle(signum: int, frame: FrameType | None) -> None:
+        supervisor.hurry()
+
+    return handle
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):  # not there yet
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The supervisor, with small programs in place of the workspace's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mage_dbt.errors import MachineError
+from mage_dbt.home import Home
+from mage_dbt.processes import ended
+from mage_dbt.workspace import strays
+from mage_dbt.workspace.keeper import Order
+from mage_dbt.workspace.progress import Progress
+from mage_dbt.workspace.supervisor import Program, Supervisor
+from tests.live import wait_until
+
+PROGRAM = """
+import os, pathlib, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+pathlib.Path("pid").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+class Workspace:
+    def __init__(self, root: Path) -> None:
+        self.home = Home(root)
+        self.home.logs.mkdir(parents=True)
+        self.supervisor = Supervisor(self.home, Progress(0))
+
+    def start(self, name: str = "thing", code: str = PROGRAM, patience: float = 20) -> None:
+        file = self.home.root / "pid"
+        self.supervisor.start(
+            Program(
+                name=name,
+                order=Order([sys.executable, "-c", code], str(self.home.root), grace=2),
+                environment={"PATH": os.environ["PATH"]},
+                probe=lambda: "" if file.exists() else "it has not written its number",
+                patience=patience,
+            )
+        )
+
+    def state(self) -> dict[str, object]:
+        return dict(json.loads(self.home.processes.read_text())[0])
+
+    def pid(self) -> int:
+        return int((self.home.root / "pid").read_text())
+
+    def wait_for_another(self, pid: int) -> None:
+        def probe() -> bool | str:
+            return (self.state()["state"] == "up" and self.pid() != pid) or str(self.state())
+
+        wait_until("the process to be started again", probe, 20)
+
+    def running(self) -> list[psutil.Process]:
+        return strays.find(self.home)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    made = Workspace(tmp_path / "home")
+    yield made
+    made.supervisor.stop([["thing"]])
+    assert made.running() == []
+
+
+def test_a_process_that_died_is_started_again(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace.start()
+    workspace.supervisor.wait("thing")
+    first = workspace.pid()
+    os.kill(first, signal.SIGKILL)
+    workspace.wait_for_another(first)
+    assert workspace.state()["restarts"] == 1
+    assert "thing ended (killed by SIGKILL); starting it again in 1 s" in capsys.readouterr().out
+
+
+def test_what_a_killed_keeper_leaves_is_ended_before_it_starts_again(workspace: Workspace) -> None:
+    workspace.start()
+    workspace.supervisor.wait("thing")
+    first = workspace.pid()
+    before = workspace.running()
+    os.kill(int(str(workspace.state()["pid"])), signal.SIGKILL)
+    workspace.wait_for_another(first)
+    assert [one for one in before if not ended(one)] == []
+    assert len(workspace.running()) == len(before)
+
+
+def test_a_process_that_never_answers_is_an_error_with_the_end_of_its_log(
+    workspace: Workspace,
+) -> None:
+    workspace.start(code="print('no such database'); raise SystemExit(1)")
+    with pytest.raises(MachineError, match="thing did not start") as caught:
+        workspace.supervisor.wait("thing")
+    assert "thing.log" in str(caught.value)
+    assert "no such database" in str(caught.value)
+
+
+def test_patience_ends_with_what_was_last_seen(workspace: Workspace) -> None:
+    workspace.start(code="import time; time.sleep(600)", patience=1)
+    with pytest.raises(MachineError, match="it has not written its number"):
+        workspace.supervisor.wait("thing")
+
+
+def test_stop_leaves_nothing_and_takes_the_report_away(workspace: Workspace) -> None:
+    workspace.start()
+    workspace.supervisor.wait("thing")
+    workspace.supervisor.stop([["thing"]])
+    assert workspace.running() == []
+    assert not workspace.home.processes.exists()
+
+
+def test_a_log_that_grew_too_long_is_put_aside(workspace: Workspace) -> None:
+    log = workspace.home.logs / "thing.log"
+    with log.open("wb") as file:
+        file.truncate(20_000_001)
+    workspace.start(code="print('begin', flush=True)\n" + PROGRAM)
+    workspace.supervisor.wait("thing")
+    assert log.read_text().startswith("begin")
+    assert (workspace.home.logs / "thing.log.1").stat().st_size == 20_000_001
