@@ -1,0 +1,344 @@
+"""`mage-dbt`: the command-line tool. Each verb speaks to the runner; `--json` prints plain data."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from mage_dbt import report
+from mage_dbt.alerts import trial
+from mage_dbt.client import RunnerClient
+from mage_dbt.errors import BadVariable, RunnerUnreachable, WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.request import Cause, Operation, Request
+from mage_dbt.run import PASSED, Run, RunState
+from mage_dbt.settings import Settings
+
+EXAMPLES = """examples:
+  mage-dbt plan --select fct_orders+            what would run, changing nothing
+  mage-dbt run --select fct_orders --why "late data"
+  mage-dbt run full_refresh --select fct_orders+ --why "new column"
+  mage-dbt run rerun_failed --why "fct_orders is repaired"      of the last daily build
+  mage-dbt run rerun_failed --of 20261123-080000-4f2a9c --commit same
+  mage-dbt plan --select fct_orders+ --commit v1.2
+  mage-dbt run command --command "test --select tag:daily"
+  mage-dbt status
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb. Exit status: 0 done, 1 a run did not succeed, 2 what was asked is refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.load()
+        client = RunnerClient(Home(settings.workspace_home).runner_socket)
+        return int(options.verb(client, options))
+    except WorkspaceError as error:
+        if options.json:
+            print(json.dumps({"error": error.message, "hint": error.hint}))
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nNo longer watching; the run goes on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mage-dbt",
+        description="Plan, run and watch dbt-metric in this workspace.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, verb: Callable[[RunnerClient, Any], int], what: str) -> Any:
+        one = verbs.add_parser(
+            name,
+            help=what,
+            description=what,
+            epilog=EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        one.add_argument("--json", action="store_true", help="print plain data for a program")
+        one.set_defaults(verb=verb)
+        return one
+
+    for name, verb, what in (
+        (
+            "plan",
+            _plan,
+            "Show what would run, in order: why each node, how long, what it writes and drops. "
+            "Changes nothing.",
+        ),
+        ("run", _start, "Run now, watch it, and show what became of each node."),
+    ):
+        one = add(name, verb, what)
+        one.add_argument(
+            "operation",
+            nargs="?",
+            default="build",
+            choices=[str(one) for one in Operation],
+            help="build (default): run and test; full_refresh: rebuild all rows of incremental "
+            "models; rerun_failed: what did not pass in --of, and what depends on it; command: a "
+            "dbt command",
+        )
+        one.add_argument(
+            "--select",
+            metavar="MODELS",
+            help="models by name; NAME+ adds what depends on it, +NAME what it reads; quote "
+            "several: --select 'fct_orders dim_customers'. Without it: everything",
+        )
+        one.add_argument("--exclude", metavar="MODELS", help="models to leave out")
+        one.add_argument(
+            "--var",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="a dbt variable; may be given again",
+        )
+        one.add_argument("--command", metavar="TEXT", help="for `command`: as typed after dbt")
+        one.add_argument(
+            "--of",
+            metavar="RUN",
+            help="for `rerun_failed`: the run that failed. Without it: the last daily build",
+        )
+        one.add_argument(
+            "--commit",
+            metavar="SHA",
+            help="a merged commit (7 digits or more) or a tag; `same` for that of --of. Without "
+            "it: the newest that is ready",
+        )
+        one.add_argument("--why", metavar="TEXT", help="the reason, kept in the history")
+    one.add_argument(
+        "--digest",
+        metavar="HEX",
+        help="as `plan` printed it: run only if that very plan would run, else say what changed",
+    )
+    one.add_argument("--key", metavar="TEXT", help="the same key is the same run, however often")
+    one.add_argument("--no-wait", action="store_true", help="do not wait for its end")
+
+    add("runs", _runs, "List the newest runs.").add_argument(
+        "--limit", type=int, default=20, metavar="N", help="how many (20)"
+    )
+    add(
+        "show", _show, "Show a run: who, why, on which commit, each node, and its reruns."
+    ).add_argument("run", metavar="RUN", help="the run's id, as `mage-dbt runs` lists it")
+    add("cancel", _cancel, "Stop a run and its SQL.").add_argument("run", metavar="RUN")
+    add("alert-test", _alert_test, "Send a test message on each channel that alerts go out on.")
+    add("status", _status, "Show the live commit, what is broken, what runs or waits, and when.")
+    return parser
+
+
+def _request(options: Any) -> Request:
+    return Request.parse(
+        {
+            "operation": options.operation,
+            "select": options.select,
+            "exclude": options.exclude,
+            "variables": dict(_variable(one) for one in options.var),
+            "command": options.command or "",
+            "of": options.of or "",
+            "commit": options.commit or "",
+            "digest": getattr(options, "digest", None) or "",
+            "why": options.why or "",
+            "key": f"tool:{options.key}" if getattr(options, "key", None) else "",
+            "cause": Cause.TOOL,
+            "caller": getpass.getuser(),
+        }
+    )
+
+
+def _variable(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadVariable(f"--var {text!r} is not NAME=VALUE.", "For example --var days=7.")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name.strip(), value
+
+
+def _plan(client: RunnerClient, options: Any) -> int:
+    plan = client.plan(_request(options))
+    if options.json:
+        return _print_json(plan)
+    print(f"{len(plan['nodes'])} nodes at {plan['commit'][:7]}; nothing is changed by looking.\n")
+    _print(report.columns(report.plan_rows(plan)))
+    print()
+    _print(report.plan_lines(plan))
+    print(f"digest    {plan['digest']}")
+    return 0
+
+
+def _start(client: RunnerClient, options: Any) -> int:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
+
+    run = client.submit(_request(options))
+    say(f'Run {run.id} on {run.commit[:7]} "{run.commit_subject}" (dbt {run.dbt_version})')
+    if not options.no_wait:
+        run = report.follow(client, run.id, say)
+    if options.json:
+        _print_json(run.to_json())
+    return 0 if options.no_wait or run.state is RunState.SUCCESS else 1
+
+
+def _runs(client: RunnerClient, options: Any) -> int:
+    runs = client.runs(options.limit)
+    if options.json:
+        return _print_json([one.summary() for one in runs])
+    _print(report.columns([_run_row(one) for one in runs]) if runs else ["No run yet."])
+    return 0
+
+
+def _run_row(run: Run) -> dict[str, Any]:
+    counts = run.counts()
+    wrong = sum(count for status, count in counts.items() if status not in PASSED)
+    return {
+        "run": run.id,
+        "state": run.state,
+        "what": f"{run.operation} {' '.join(run.request['select'])}".strip(),
+        "nodes": run.planned_nodes,
+        "not passed": wrong or "",
+        "seconds": None if run.seconds is None else round(run.seconds, 1),
+        "commit": run.commit[:7],
+        "by": run.caller,
+        "asked": _local(run.asked_at),
+    }
+
+
+def _show(client: RunnerClient, options: Any) -> int:
+    run = client.run(options.run)
+    story = client.story(options.run)
+    if options.json:
+        return _print_json(run.to_json() | {"story": story})
+    facts = {
+        "run": run.id,
+        "operation": f"{run.operation} {' '.join(run.request['select'])}".strip(),
+        "asked": f"{_local(run.asked_at)} by {run.caller} ({run.cause})",
+        "why": run.why,
+        "commit": f'{run.commit[:7]} "{run.commit_subject}"',
+        "dbt": f"{run.dbt_version}, target {run.target}",
+        "Mage run": run.mage_run,
+        "reruns": run.follows,
+    }
+    _print(f"{name:<10}{value}" for name, value in facts.items() if value)
+    _print(f"warning   {text}" for text in run.warnings)
+    _print(f"note      {text}" for text in run.notes)
+    if len(story) > 1:
+        _print(f"{'story' if first else '':<10}{text}" for first, text in _chapters(story))
+    _print(report.summary(run))
+    return 0
+
+
+def _chapters(story: Sequence[dict[str, Any]]) -> Iterator[tuple[bool, str]]:
+    return ((one is story[0], one["text"]) for one in story)
+
+
+def _cancel(client: RunnerClient, options: Any) -> int:
+    run = client.cancel(options.run, f"by {getpass.getuser()} with mage-dbt")
+    if options.json:
+        return _print_json(run.to_json())
+    print(report.headline(run))
+    return 0
+
+
+def _status(client: RunnerClient, options: Any) -> int:
+    try:
+        status = client.status()
+    except RunnerUnreachable as error:
+        if options.json:
+            _print_json({"runner": "not answering", "error": str(error)})
+        else:
+            print(f"runner    not answering\n{error}")
+        return 2
+    if options.json:
+        return _print_json(status)
+    _print(_status_lines(status))
+    return 0
+
+
+def _status_lines(status: dict[str, Any]) -> Iterator[str]:
+    live, broken, sync = status["live"], status["broken"], status["sync"] or {}
+    if live:
+        yield f'live      {live["sha"][:7]} "{live["subject"]}" by {live["author"]}'
+        if live["behind"]:
+            yield f"          {live['behind']} commits behind the repository"
+        yield f"dbt       {live['dbt_version']} on {live['adapter']}, target {live['target']}"
+        yield from (f"note      {text}" for text in live["notes"])
+    else:
+        yield "live      no commit is ready"
+    if status["preparing"]:
+        yield f"parsing   {status['preparing'][:7]}"
+    if broken:
+        since = datetime.fromtimestamp(broken["since"]).astimezone()
+        yield (
+            f'broken    {broken["sha"][:7]} "{broken["subject"]}" by {broken["author"]}, '
+            f"since {_local(since)}"
+        )
+        yield f"          {broken['message']}"
+        yield f"          {broken['hint']}"
+    elif last := status["last_broken"]:
+        at = _local(datetime.fromisoformat(last["at"]))
+        yield f'repaired  {last["sha"][:7]} "{last["subject"]}" was broken on {at}'
+    if status["ledger_error"]:
+        yield f"ledger    {status['ledger_error']}"
+    if sync.get("error"):
+        yield f"git       {sync['error']}"
+    yield f"morning   next build {status['next_morning']}"
+    for run in status["active_runs"]:
+        yield f"{str(run.get('state', 'running')).lower():<10}{_going_on(run)}"
+    if not status["active_runs"]:
+        yield "running   nothing"
+    for line in [*status["alerts"]["told"], *status["alerts"]["problems"]]:
+        yield f"alerts    {line}"
+    for process in status["processes"] or ():
+        yield f"process   {process['name']:<10} {process['state']} (pid {process['pid']})"
+
+
+def _alert_test(client: RunnerClient, options: Any) -> int:
+    settings = Settings.load()
+    tried = trial.send(settings, Home(settings.workspace_home))
+    if options.json:
+        _print_json([vars(one) for one in tried])
+    else:
+        _print(f"{one.channel}: {one.problem or 'delivered'}" for one in tried)
+    return 1 if any(one.problem for one in tried) else 0
+
+
+def _going_on(run: dict[str, Any]) -> str:
+    if "title" not in run:  # the ledger is away
+        return str(run["run"])
+    since = _local(datetime.fromisoformat(run["since"]))
+    told = f"{run['title']}, run {run['run']}, since {since}, asked for by {run['caller']}"
+    return f"{told}: {run['detail']}" if run["detail"] else told
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _print(lines: Any) -> None:
+    for line in lines:
+        print(line)
+
+
+def _print_json(data: Any) -> int:
+    print(json.dumps(data, indent=2, default=str))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
