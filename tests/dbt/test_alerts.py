@@ -1,0 +1,319 @@
+"""Being told: real runs that fail, real services that listen, hang, refuse and answer 500."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+
+from mage_dbt.run import Run, RunState
+from mage_dbt.workspace.progress import wait_for
+from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+from tests.dbt.test_bad_luck import answering, kill
+from tests.live import free_ports
+from tests.services import Service, hanging_service, service
+
+T = TypeVar("T")
+
+CANARY = "canary0c4f1e"
+"""Stands in every address as token, user and password; it must be nowhere else."""
+
+TELL_SECONDS = 240.0
+
+BROKEN = "select id / 0 as id from {{ ref('numbers') }}"
+
+
+class Told:
+    """A stack, the services its alerts go to, and what its ledger says of them."""
+
+    def __init__(self, stack: Stack, services: dict[str, Service], hanging: str) -> None:
+        self.stack = stack
+        self.services = services
+        refusing = f"json://{CANARY}:{CANARY}@127.0.0.1:{free_ports(1)[0]}/{CANARY}"
+        self.lines = [
+            "# where alerts of this test go",
+            services["good"].address(CANARY),
+            services["failing"].address(CANARY),
+            f"{hanging}/{CANARY}",
+            refusing,
+            f"nonsense://{CANARY}",
+        ]
+
+    @property
+    def good(self) -> Service:
+        return self.services["good"]
+
+    def write(self, *lines: str) -> None:
+        """Writes the secret file, as a person would."""
+        file = self.stack.home.alert_urls
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name("aside")
+        aside.touch(mode=0o600)
+        aside.write_text("\n".join(lines) + "\n")
+        aside.rename(file)
+
+    def ledger(self, query: str, *values: Any) -> list[Any]:
+        with psycopg.connect(self.stack.postgres.url("runner")) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def outcomes(self, key: str) -> dict[str, set[str]]:
+        """What became of one alert, by the channel's label."""
+        found: dict[str, set[str]] = {}
+        for label, outcome, detail in self.ledger(
+            "select label, outcome, detail from ledger.alert_delivery where alert = %s", key
+        ):
+            found.setdefault(label, set()).add(f"{outcome} {detail}".strip())
+        return found
+
+    def until(self, what: str, probe: Callable[[], T | str]) -> T:
+        return wait_for(what, probe, TELL_SECONDS, self.stack.progress)
+
+    def received(self, words: str) -> dict[str, Any]:
+        """Waits until the good service has exactly one message with these words."""
+
+        def probe() -> dict[str, Any] | str:
+            found = self.good.about(words)
+            assert len(found) < 2, found
+            return found[0] if found else f"received: {self.good.titles()}"
+
+        return self.until(f"a message about {words}", probe)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.stack.client.status()["alerts"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """A stack whose deadline is near: the morning was due a minute ago."""
+    folder = tmp_path_factory.mktemp("told")
+    repository = make_repository(folder / "repository", "steps")
+    # A zone in which it is not almost midnight, and a morning that is due when the stack is up.
+    zone = "Etc/GMT+9" if datetime.now(UTC).hour >= 16 else "UTC"
+    now = datetime.now(ZoneInfo(zone))
+    due, over_by = now + timedelta(minutes=2), now + timedelta(minutes=3)
+    with ExitStack() as all_services:
+        services = {
+            "good": all_services.enter_context(service()),
+            "failing": all_services.enter_context(service(500)),
+        }
+        hanging = all_services.enter_context(hanging_service())
+        stack = start_stack(
+            folder,
+            DBT_METRIC_REPO=str(repository),
+            DAILY_BUILD_TIMEZONE=zone,
+            DAILY_BUILD_AT=f"{due:%H:%M}",
+            MORNING_BUILD_OVER_BY=f"{over_by:%H:%M}",
+        )
+        try:
+            stack.live(git(repository, "rev-parse", "HEAD"))
+            yield Told(stack, services, hanging)
+        finally:
+            stop_stack(stack)
+
+
+def test_without_a_file_nobody_is_told_and_status_says_so(told: Told) -> None:
+    lines = told.until("the watcher's first look", lambda: told.status()["told"] or "nothing yet")
+    assert "nobody is told" in lines[0] and str(told.stack.home.alert_urls) in lines[0]
+    stack = told.stack
+    run = stack.run(cause="api", caller="bot", select="no_such_model")
+    assert run.state is RunState.ERROR
+    key = f"failure:{run.id}"
+    told.until(
+        "the failure to be in the ledger",
+        lambda: told.ledger("select channels from ledger.alert where key = %s", key) or "it is not",
+    )
+    assert told.outcomes(key) == {}
+
+
+def test_the_file_is_read_when_it_comes_and_a_wrong_line_is_known_by_its_number(
+    told: Told,
+) -> None:
+    told.write(*told.lines)
+
+    def probe() -> list[str] | str:
+        lines: list[str] = told.status()["told"]
+        return lines if "line 2" in lines[0] else str(lines)
+
+    lines = told.until("the file to be read", probe)
+    assert lines[0] == "line 2, JSON; line 3, JSON; line 4, JSON; line 5, JSON"
+    assert lines[1].startswith("line 6 of ") and lines[1].endswith("no address that apprise knows")
+
+
+def test_what_is_watched_by_the_one_who_asked_is_not_told(told: Told) -> None:
+    run = told.stack.run(cause="tool", caller="kim", select="no_such_model")
+    assert run.state is RunState.ERROR
+    bot = told.stack.run(cause="api", caller="release bot", select="no_such_model")
+    assert "No model" in told.received("Run by release bot")["message"]
+    keys = told.ledger("select key from ledger.alert where run in (%s, %s)", run.id, bot.id)
+    assert keys == [(f"failure:{bot.id}",)]
+
+
+def test_a_morning_that_does_not_begin_is_told_once(told: Told) -> None:
+    text = told.received("has not begun")
+    assert "Mage has not asked for it" in text["message"]
+    assert text["type"] == "warning"
+
+
+def test_a_failed_morning_is_told_in_five_lines_that_say_what_and_who(told: Told) -> None:
+    stack = told.stack
+    stack.live(stack.commit("Divide <script> @channel by zero", facts=BROKEN))
+    begun = time.monotonic()
+    run = stack.run(cause="schedule", caller="Mage, trigger Every morning")
+    seconds = time.monotonic() - begun
+    assert run.state is RunState.ERROR and run.morning
+    text = told.received(f"--of {run.id}")
+    assert text["title"] == f"Daily build of {run.morning} failed: facts"
+    lines = text["message"].split("\n")
+    assert len(lines) == 5
+    assert lines[0].startswith(f"Failed: facts (1 of {len(run.nodes)} nodes), ")
+    assert lines[1] == "Why: division by zero"
+    assert "facts_view" in lines[2] and "totals" in lines[2]
+    assert lines[3].startswith("Last changed: facts by Kim, ")
+    assert "Divide <\u200bscript> @\u200bchannel by zero" in lines[3]
+    assert lines[4] == f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}"
+    assert text["type"] == "failure"
+    assert seconds < 120  # a service hangs, and no run has waited for it
+
+
+def test_a_dead_a_failing_and_a_hanging_service_are_known_and_disturb_nobody(told: Told) -> None:
+    key = told.ledger(
+        "select key from ledger.alert join ledger.run on run.id = alert.run"
+        " where caller = 'release bot'"
+    )[0][0]
+    wanted = {
+        "line 2, JSON": {"delivered"},
+        "line 3, JSON": {"failed it answered 500"},
+        "line 4, JSON": {"failed no answer within 30 s"},
+        "line 5, JSON": {"failed it could not be reached, or refused"},
+    }
+    told.until(
+        "each channel's outcome", lambda: told.outcomes(key) == wanted or str(told.outcomes(key))
+    )
+    problems = " ".join(told.status()["problems"])
+    assert "line 3, JSON: it answered 500" in problems
+    run = told.stack.run(select="apart")
+    assert run.state is RunState.SUCCESS
+    told.services["failing"].status = 200
+    morning = f"failure:{failed_morning(told).id}"
+    told.until(
+        "the service that is back to be told",
+        lambda: (
+            "delivered" in told.outcomes(morning)["line 3, JSON"] or str(told.outcomes(morning))
+        ),
+    )
+
+
+def failed_morning(told: Told) -> Run:
+    found = told.ledger("select id from ledger.run where morning is not null")
+    return told.stack.client.run(found[0][0])
+
+
+def test_a_failed_rerun_is_told_and_the_one_that_repairs_it_tells_when_and_by_whom(
+    told: Told,
+) -> None:
+    stack = told.stack
+    failed = failed_morning(told)
+    again = stack.run(operation="rerun_failed", of=failed.id, caller="kim", why="once more")
+    assert again.state is RunState.ERROR
+    text = told.received(f"--of {again.id}")
+    assert text["title"] == f"Rerun of daily build of {failed.morning} failed: facts"
+    stack.live(stack.commit("Divide by one", facts="select id, amount from {{ ref('numbers') }}"))
+    fixed = stack.run(operation="rerun_failed", of=again.id, caller="lee", why="repaired")
+    assert fixed.state is RunState.SUCCESS, fixed.detail
+    text = told.received(f"show {fixed.id}")
+    assert text["title"] == f"Fixed: daily build of {failed.morning}"
+    assert text["type"] == "success"
+    assert 'By: lee (tool): "repaired"' in text["message"]
+    assert f'With: {fixed.commit[:7]} "Divide by one" by Kim' in text["message"]
+    told.until(
+        "the recovery in the ledger",
+        lambda: told.ledger("select key from ledger.alert where kind = 'recovery'") or "none",
+    )
+
+
+def test_a_failure_before_a_kill_is_told_once_after_the_restart(told: Told) -> None:
+    stack = told.stack
+    told.good.status = 503
+    run = stack.run(cause="api", caller="night bot", select="no_such_model")
+    key = f"failure:{run.id}"
+    told.until(
+        "a try that failed",
+        lambda: "failed it answered 503" in told.outcomes(key).get("line 2, JSON", ()) or "none",
+    )
+    kill(stack, "mage_dbt.runner")
+    told.good.received.clear()
+    told.good.status = 200
+    answering(stack)
+    told.received("Run by night bot")
+    told.until(
+        "the delivery in the ledger",
+        lambda: "delivered" in told.outcomes(key)["line 2, JSON"] or str(told.outcomes(key)),
+    )
+    kill(stack, "mage_dbt.runner")
+    answering(stack)
+    told.until("the watcher to look", lambda: "line 2" in str(told.status()) or str(told.status()))
+    assert len(told.good.about("Run by night bot")) == 1
+    assert len(told.good.about("has not begun")) == 0
+
+
+def test_the_tool_sends_a_test_message_and_shows_who_is_told(told: Told) -> None:
+    def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "mage_dbt.cli", *arguments],
+            env={"PATH": os.environ["PATH"], **told.stack.settings.as_environment()},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    done = tool("alert-test")
+    assert done.returncode == 1
+    assert "line 2, JSON: delivered" in done.stdout
+    assert "line 4, JSON: no answer within 30 s" in done.stdout
+    assert "line 6: no address that apprise knows" in done.stdout
+    assert told.good.about("this channel works")
+    assert CANARY not in done.stdout + done.stderr
+    assert "alerts    line 2, JSON" in tool("status").stdout
+
+
+def test_history_of_alerts_cannot_be_changed(told: Told) -> None:
+    for change in (
+        "update ledger.alert set title = ''",
+        "delete from ledger.alert",
+        "delete from ledger.alert_delivery",
+        "truncate ledger.alert_delivery",
+    ):
+        with (
+            psycopg.connect(told.stack.postgres.url("ledger")) as owner,
+            pytest.raises(psycopg.Error, match="append-only"),
+        ):
+            owner.execute(change.encode())
+
+
+def test_the_addresses_are_nowhere_but_in_their_file(told: Told) -> None:
+    home = told.stack.home
+    for file in home.root.rglob("*"):
+        if file == home.alert_urls or not file.is_file() or file.is_symlink():
+            continue
+        with suppress(FileNotFoundError):  # PostgreSQL removes files of its own at any time
+            assert CANARY.encode() not in file.read_bytes(), file
+    rows = told.ledger("select to_jsonb(a)::text from ledger.alert a")
+    rows += told.ledger("select to_jsonb(d)::text from ledger.alert_delivery d")
+    rows += told.ledger("select to_jsonb(e)::text from ledger.event e")
+    assert len(rows) > 10 and CANARY not in json.dumps(rows)
+    assert CANARY not in json.dumps(told.stack.client.status())
+    assert (home.logs / "runner.log").read_text().count("delivered") > 2
+    assert Path(home.alert_urls).read_text().count(CANARY) > 5

@@ -1,0 +1,101 @@
+"""Schemathesis calls the HTTP API of a live runner with what its OpenAPI document allows and does
+not allow. `--fuzz-examples` (for each operation) and `--fuzz-seed` are options of pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mage_dbt.errors import Conflict
+from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+
+PROJECT = "steps"
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+LOOK_SECONDS = 0.2
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A runner that lets one caller call as often as the fuzz does."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    repository = make_repository(folder / "repository", PROJECT)
+    stack = start_stack(
+        folder,
+        DBT_METRIC_REPO=str(repository),
+        RUNNER_CALLS_PER_MINUTE="1000000",
+        RUNNER_PARALLEL_RUNS="1",
+    )
+    try:
+        stack.live(git(repository, "rev-parse", "HEAD"))
+        yield stack
+    finally:
+        stop_stack(stack)
+
+
+class Canceller(threading.Thread):
+    """Ends every run while the fuzz goes on, so that dbt builds nothing for it."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True)
+        self._client = stack.client
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(LOOK_SECONDS):
+            self.sweep()
+
+    def sweep(self) -> None:
+        for state in ("Running", "Starting", "Queued"):
+            for run in self._client.runs(limit=500, state=state):
+                with suppress(Conflict):  # it was over before
+                    self._client.cancel(run.id, "by the fuzz")
+
+    def finish(self) -> None:
+        self._done.set()
+        self.join()
+        self.sweep()
+
+
+@pytest.mark.timeout(7200)
+def test_no_call_that_the_document_allows_or_forbids_breaks_the_api(
+    stack: Stack, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    canceller = Canceller(stack)
+    canceller.start()
+    address = f"http://127.0.0.1:{stack.settings.runner_port}"
+    token = stack.home.api_token.read_text()
+    served = httpx.get(
+        f"{address}/openapi.json", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+    document = tmp_path / "openapi.json"
+    document.write_bytes(served.content)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "schemathesis.cli"),
+            *("--config-file", str(CONFIG), "run", str(document)),
+            *("--url", address, "--checks", "all", "--no-color"),
+            *("--max-examples", str(pytestconfig.getoption("fuzz_examples"))),
+            *("--seed", str(pytestconfig.getoption("fuzz_seed"))),
+        ],
+        env={**os.environ, "API_TOKEN": token, "NO_PROXY": "127.0.0.1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    canceller.finish()
+    print(done.stdout)  # the figures, for who runs pytest with -s
+    assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
+    log = (stack.home.logs / "runner.log").read_text()
+    assert "Traceback" not in log, log[-5_000:]
+    assert stack.client.ping()

@@ -1,0 +1,331 @@
+"""Many random runs at once, and a runner killed again and again: the warehouse keeps the score.
+
+The models of `tests/projects/twenty` call `journal.note` before and after they are written, in
+transactions of their own; their tests fail when a relation is written while they read it.
+
+    ./scripts/test tests/dbt/test_campaigns.py --campaign-size 200 --campaign-seed 1
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from mage_dbt.errors import Unavailable
+from mage_dbt.run import Run, RunState
+from mage_dbt.workspace import supervisor
+from mage_dbt.workspace.postgres import WAREHOUSE
+from mage_dbt.workspace.progress import wait_for
+from tests.dbt.conftest import Stack
+
+PROJECT = "twenty"
+
+MODELS = [f"m{n:02}" for n in range(1, 21)]
+
+UNDER_A_VIEW = ("m05", "m09", "m13")
+"""dbt drops such a table with its view, so a refresh of it alone would leave the view away."""
+
+REQUESTS = 10
+KILLS = 4
+"""Without --campaign-size: what fits beside the other tests."""
+
+CLIENTS = 12
+FINAL_SECONDS = 900.0
+
+UNDER_WAY = 5
+"""Runs without an end at each kill: some being planned, some waiting, some at work."""
+
+UNPLANNED = "select count(*) from line.place where ticket is null"
+WAITING = "select count(*) from line.place where ticket is not null and began_at is null"
+
+JOURNAL = """
+create schema journal;
+create table journal.entry (
+    at timestamptz not null default clock_timestamp(),
+    pid integer not null default pg_backend_pid(),
+    run text not null default split_part(current_setting('application_name'), ' ', 2),
+    what text not null,
+    relation text not null
+);
+create function journal.note(what text, relation text) returns void language sql as
+    'insert into journal.entry (what, relation) values ($1, $2)';
+create function journal.written(name text) returns boolean language sql volatile as $$
+    select exists (
+        select from journal.entry as began
+        where relation = name and what = 'begin' and pid in (select pid from pg_stat_activity)
+            and run <> split_part(current_setting('application_name'), ' ', 2)
+            and not exists (
+                select from journal.entry as ended
+                where ended.run = began.run and ended.relation = name and what = 'end'
+            )
+    )
+$$;
+create function journal.disturbed(name text) returns boolean language plpgsql volatile as $$
+declare
+    before boolean := journal.written(name);
+begin
+    perform pg_sleep(0.1);
+    return before or journal.written(name);
+end
+$$;
+"""
+
+COLLISIONS = """
+with written as (
+    select run, relation, min(at) filter (where what = 'begin') as began,
+        max(at) filter (where what = 'end') as ended
+    from journal.entry group by run, relation
+)
+select one.relation, one.run, other.run from written as one
+join written as other on one.relation = other.relation and one.run < other.run
+    and one.began < other.ended and other.began < one.ended
+"""
+
+
+def on_warehouse(stack: Stack, sql: str) -> list[Any]:
+    url = stack.postgres.url("dbt")
+    with psycopg.connect(url, dbname=WAREHOUSE, autocommit=True) as connection:
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def on_ledger(stack: Stack, sql: str) -> list[Any]:
+    with psycopg.connect(stack.postgres.url("ledger"), autocommit=True) as connection:
+        return connection.execute(sql.encode()).fetchall()
+
+
+def say(text: str) -> None:
+    """Past pytest's capture: a campaign of an hour is watched while it goes on."""
+    print(text, file=sys.__stderr__, flush=True)
+
+
+class Campaign:
+    def __init__(self, request: pytest.FixtureRequest, default: int) -> None:
+        self.size = request.config.getoption("--campaign-size") or default
+        seed = request.config.getoption("--campaign-seed")
+        self.seed = secrets.randbelow(10**6) if seed is None else seed
+        self.chance = random.Random(self.seed)
+        self.began = time.monotonic()
+        say(f"\ncampaign: size {self.size}, --campaign-seed {self.seed}")
+
+    def say(self, text: str) -> None:
+        say(f"[{time.monotonic() - self.began:.0f} s] {text}")
+
+    def request(self) -> dict[str, Any]:
+        chance = self.chance
+        model = chance.choice(MODELS)
+        kind = chance.random()
+        if kind < 0.1:
+            return {"operation": "build"}
+        if kind < 0.3:
+            return {"operation": "command", "command": f"test --select {model}+"}
+        if kind < 0.55:
+            after = "+" if model in UNDER_A_VIEW else chance.choice(["", "+"])
+            return {"operation": "full_refresh", "select": model + after}
+        before, after = chance.choice(["", "+"]), chance.choice(["", "+"])
+        return {"operation": "build", "select": before + model + after}
+
+
+@pytest.fixture(scope="module")
+def built(stack: Stack) -> Stack:
+    """Everything built once, so that every test finds its table."""
+    on_warehouse(stack, JOURNAL)
+    run = stack.run()
+    assert run.state is RunState.SUCCESS, run.detail
+    return stack
+
+
+def left_behind(stack: Stack) -> dict[str, Any]:
+    """Whatever of the runs is still there: places, locks, workers, sessions, half-made tables."""
+    commands = (" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
+    found = {
+        "places": on_ledger(stack, "select run from line.place"),
+        "locks": on_ledger(
+            stack, "select classid, objid from pg_locks where locktype = 'advisory' offset 1"
+        ),
+        "workers": [
+            one for one in commands if "dbt_process run" in one and str(stack.home.runs) in one
+        ],
+        "sessions": on_warehouse(
+            stack,
+            "select application_name, state, query from pg_stat_activity"
+            " where application_name like 'mage-dbt 2%'",
+        ),
+    }
+    return {name: what for name, what in found.items() if what}
+
+
+def wait_until_nothing_is_left(stack: Stack) -> None:
+    wait_for(
+        "nothing to be left behind",
+        lambda: (lambda left: not left or str(left))(left_behind(stack)),
+        30,
+        stack.progress,
+    )
+
+
+def one_final_state_each(stack: Stack) -> None:
+    wrong = on_ledger(
+        stack,
+        "select run.id, count(event.seq) from ledger.run left join ledger.event"
+        " on event.run = run.id and kind = 'state'"
+        " and data ->> 'state' in ('Success', 'Error', 'Cancelled')"
+        " group by run.id having count(event.seq) <> 1",
+    )
+    assert wrong == []
+
+
+def final(stack: Stack, run: Run) -> Run:
+    def probe() -> Run | str:
+        try:
+            now = stack.client.run(run.id)
+        except Unavailable as error:
+            return str(error)
+        return now if now.state.final else f"{now.state} {now.detail}"
+
+    return wait_for(f"run {run.id} to have an end", probe, FINAL_SECONDS, stack.progress)
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_random_overlapping_requests_never_collide_and_all_end_well(
+    built: Stack, request: pytest.FixtureRequest
+) -> None:
+    stack, campaign = built, Campaign(request, REQUESTS)
+    wishes = [campaign.request() for _ in range(campaign.size)]
+    done = 0
+    counting = threading.Lock()
+
+    def carry(wish: dict[str, Any]) -> Run:
+        nonlocal done
+        run = final(stack, stack.ask(**wish))
+        with counting:
+            done += 1
+            if done % 10 == 0:
+                campaign.say(f"{done} of {campaign.size} runs are over")
+        return run
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        runs = list(pool.map(carry, wishes))
+    bad = [(run.id, run.title, run.detail) for run in runs if run.state is not RunState.SUCCESS]
+    assert bad == []
+    assert len({run.id for run in runs}) == campaign.size
+    assert on_warehouse(stack, COLLISIONS) == []
+    one_final_state_each(stack)
+    wait_until_nothing_is_left(stack)
+    unfinished = on_warehouse(
+        stack,
+        "select relname from pg_class where relname ~ '__dbt_(backup|tmp)'",
+    )
+    assert unfinished == []
+    log = (stack.home.logs / "postgres.log").read_text(errors="replace")
+    assert "deadlock detected" not in log
+    [(written, waited)] = on_ledger(
+        stack,
+        "select (select count(distinct run) from ledger.node_result),"
+        " (select count(distinct run) from ledger.event where kind = 'state'"
+        "  and data ->> 'detail' like 'waiting for %')",
+    )
+    campaign.say(f"{campaign.size} runs, all Success; {written} with nodes, {waited} had to wait")
+
+
+def kill(stack: Stack, with_keeper: bool) -> None:
+    """kill -9 of the runner, at times of what keeps it too."""
+    words = "mage_dbt.runner"
+    mine = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if words in command and str(stack.home.root) in str(process.info["environ"]):
+            mine.append((process.pid, "keeper" in command))
+    for pid, keeps in sorted(mine, key=lambda one: not one[1]):
+        if with_keeper or not keeps:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def after(until: float) -> Callable[[], bool | str]:
+    return lambda: time.monotonic() > until or "not yet"
+
+
+def patiently(call: Callable[[], Run], stack: Stack) -> Run:
+    def probe() -> Run | str:
+        try:
+            return call()
+        except Unavailable as error:
+            return str(error)
+
+    return wait_for("the runner to answer", probe, 120, stack.progress)
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_a_runner_killed_at_random_moments_loses_and_doubles_nothing(
+    built: Stack, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_DELAY", 0.5)
+    stack, campaign = built, Campaign(request, KILLS)
+    chance = campaign.chance
+    accepted: dict[str, set[str]] = {}
+    wishes: dict[str, dict[str, Any]] = {}
+
+    def ask(key: str) -> Run:
+        run = patiently(lambda: stack.ask(key=key, **wishes[key]), stack)
+        accepted.setdefault(key, set()).add(run.id)
+        return run
+
+    def count(states: str) -> int:
+        return int(on_ledger(stack, f"select count(*) from ledger.run_now where {states}")[0][0])
+
+    def at_work() -> bool | str:
+        return count("state in ('Starting', 'Running')") > 0 or "no run is at work"
+
+    hit = dict.fromkeys(("planning", "waiting", "at work"), 0)
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(campaign.size):
+            lacking = UNDER_WAY - count("state not in ('Success', 'Error', 'Cancelled')")
+            keys = [f"kill-{campaign.seed}-{number}-{n}" for n in range(lacking)]
+            wishes |= {key: campaign.request() for key in keys}
+            again = chance.choice(list(wishes))
+            asked = [pool.submit(ask, key) for key in (*keys, again)]
+            if chance.random() < 0.7:  # in the middle of dbt's work; else wherever it strikes
+                wait_for("a run to be at work", at_work, 300, stack.progress)
+            until = time.monotonic() + chance.uniform(0, 3)
+            wait_for("the moment", after(until), 20, stack.progress)
+            hit["planning"] += on_ledger(stack, UNPLANNED)[0][0]
+            hit["waiting"] += on_ledger(stack, WAITING)[0][0]
+            hit["at work"] += count("state in ('Starting', 'Running')")
+            kill(stack, with_keeper=chance.random() < 0.2)
+            for one in asked:
+                one.result()
+            if (number + 1) % 5 == 0:
+                campaign.say(
+                    f"{number + 1} of {campaign.size} kills, {len(wishes)} runs; hit {hit}"
+                )
+        runs = [final(stack, ask(key)) for key in wishes]
+    assert [key for key, found in accepted.items() if len(found) != 1] == []
+    states = {state: sum(run.state is state for run in runs) for state in RunState}
+    wait_until_nothing_is_left(stack)
+    one_final_state_each(stack)
+    twice = on_warehouse(
+        stack,
+        "select run, relation, count(*) from journal.entry where what = 'begin'"
+        " group by 1, 2 having count(*) > 1",
+    )
+    assert twice == []
+    assert on_warehouse(stack, COLLISIONS) == []
+    campaign.say(
+        f"{campaign.size} kills, {len(runs)} runs, hit {hit}: "
+        + ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    )
