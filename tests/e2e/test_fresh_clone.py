@@ -1,0 +1,56 @@
+"""What a newcomer does: a fresh clone, one command, no environment there yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import LiveWorkspace, copy_checkout
+
+NEWCOMERS_SECONDS = 600.0
+"""The goal is 180 on two cores of its own; this is where a test gives up."""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[LiveWorkspace]:
+    checkout = copy_checkout(tmp_path / "a clone ü")
+    workspace = LiveWorkspace(checkout / ".workspace", checkout)
+    del workspace.environ["WORKSPACE_HOME"]
+    workspace.log = tmp_path / "start.log"
+    yield workspace
+    if workspace.started:
+        workspace.stop()
+
+
+@pytest.mark.timeout(900)
+def test_one_command_builds_the_demo(clone: LiveWorkspace) -> None:
+    clone.start("--once")
+    status = clone.wait(NEWCOMERS_SECONDS)
+    assert status == 0, clone.output()
+    assert re.search(r"^Success in .*: \d+ nodes", clone.output(), re.MULTILINE)
+    assert clone.survivors() == []
+
+
+@pytest.mark.timeout(900)
+def test_another_dbt_version_is_one_line_and_a_start(clone: LiveWorkspace) -> None:
+    requirements = clone.checkout / "dbt" / "requirements.txt"
+    text = requirements.read_text()
+    requirements.write_text(re.sub(r"(?m)^dbt-core==.*$", "dbt-core==1.10.22", text))
+    clone.start("--once")
+    assert clone.wait(NEWCOMERS_SECONDS) == 0, clone.output()
+    assert "asks for dbt-core==1.10.22, which dbt/requirements.lock does not pin" in clone.output()
+    assert "dbt 1.10.22" in clone.output()
+
+
+@pytest.mark.timeout(900)
+def test_an_install_that_was_killed_is_done_again(clone: LiveWorkspace) -> None:
+    clone.start("--once")
+    clone.wait_for_output("uv==")
+    clone.process.kill()
+    clone.start("--help")
+    assert clone.wait(30) == 0
+    clone.start()
+    clone.wait_for_output("PostgreSQL answers", NEWCOMERS_SECONDS)

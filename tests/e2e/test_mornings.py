@@ -1,0 +1,106 @@
+"""The morning build with the real Mage and the real clock: on time, once, or once and late."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mage_dbt.client import RunnerClient
+from mage_dbt.run import Run
+from tests.dbt.conftest import make_repository
+from tests.live import LiveWorkspace, share_environments, wait_until
+
+
+def midday_zone(now: datetime) -> str:
+    """A zone in which it is about noon, so that no test of a morning meets midnight."""
+    ahead = 12 - now.hour
+    return f"Etc/GMT{-ahead:+d}" if ahead else "Etc/GMT"
+
+
+def mornings(live: LiveWorkspace) -> list[Run]:
+    return [run for run in RunnerClient(live.home.runner_socket).runs(limit=100) if run.morning]
+
+
+def until_a_morning_is_over(live: LiveWorkspace, seconds: float) -> Run:
+    def probe() -> Run | str:
+        found = mornings(live)
+        if not found:
+            return "no morning build yet"
+        return found[0] if found[0].state.final else f"it is {found[0].state}"
+
+    return wait_until("the morning build to be over", probe, seconds)
+
+
+@pytest.mark.timeout(600)
+def test_the_morning_is_built_once_on_time_and_one_slept_through_once_and_late(
+    tmp_path: Path,
+) -> None:
+    repository = make_repository(tmp_path / "repository", "steps")
+    now = datetime.now(UTC)
+    zone = midday_zone(now)
+    due = now + timedelta(minutes=3)
+    live = LiveWorkspace(
+        tmp_path / "home",
+        DBT_METRIC_REPO=str(repository),
+        DAILY_BUILD_TIMEZONE=zone,
+        DAILY_BUILD_AT=f"{12:02d}:{due.minute:02d}",
+    )
+    # The hour is noon in that zone, unless the minutes roll over into the next hour.
+    if due.hour != now.hour:
+        live.environ["DAILY_BUILD_AT"] = f"13:{due.minute:02d}"
+    share_environments(live.home)
+    try:
+        live.start_and_wait()
+        assert mornings(live) == []  # the start's own build is not the morning's
+        run = until_a_morning_is_over(live, 300)
+        assert run.cause == "schedule" and run.late_seconds == 0, run
+        assert run.asked_at.astimezone(UTC).minute in (due.minute, due.minute + 1)
+        live.stop()
+
+        # A time that is past already when the workspace comes up again: Mage fires once more,
+        # and finds that the date has its build.
+        hour, minute = live.environ["DAILY_BUILD_AT"].split(":")
+        live.environ["DAILY_BUILD_AT"] = f"{int(hour) - 2:02d}:{minute}"
+        live.start_and_wait()
+        wait_until("Mage to fire again", lambda: completed_in_mage(live) >= 3 or "it has not", 60)
+        assert [one.id for one in mornings(live)] == [run.id]
+        live.stop()
+    finally:
+        if live._process is not None and live._process.poll() is None:
+            live.stop()
+
+
+def completed_in_mage(live: LiveWorkspace) -> int:
+    """How many of Mage's runs of the daily pipeline are completed."""
+    address = f"http://127.0.0.1:{live.settings.mage_port}/api/pipeline_runs"
+    asked = {"pipeline_uuid": "daily_full_build"}
+    runs = httpx.get(address, params=asked, timeout=30, trust_env=False).json()["pipeline_runs"]
+    return sum(run["status"] == "completed" for run in runs)
+
+
+@pytest.mark.timeout(400)
+def test_a_morning_slept_through_is_built_once_and_says_how_late(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "repository", "steps")
+    now = datetime.now(UTC)
+    zone = midday_zone(now)
+    live = LiveWorkspace(
+        tmp_path / "home",
+        DBT_METRIC_REPO=str(repository),
+        DAILY_BUILD_TIMEZONE=zone,
+        DAILY_BUILD_AT="17:00",
+    )
+    share_environments(live.home)
+    try:
+        live.start_and_wait()
+        live.stop()
+        live.environ["DAILY_BUILD_AT"] = "10:30"
+        live.start_and_wait()
+        run = until_a_morning_is_over(live, 120)
+        assert run.cause == "schedule"
+        assert 30 * 60 < run.late_seconds < 3 * 3600
+        assert len(mornings(live)) == 1
+    finally:
+        live.stop()

@@ -1,0 +1,165 @@
+"""`scripts/start` with every real process: Mage, the runner, PostgreSQL, git-sync."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mage_dbt.client import RunnerClient
+from mage_dbt.mage.api import MageApi
+from mage_dbt.processes import ended, wait_until_ended
+from mage_dbt.run import RunState
+from mage_dbt.workspace.postgres import Postgres
+from tests.dbt.conftest import make_repository
+from tests.live import LiveWorkspace, share_environments, wait_until
+
+NAMES = ("postgres", "git-sync", "runner", "mage")
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorkspace]:
+    """One workspace on a small project, started once for this module."""
+    folder = tmp_path_factory.mktemp("start")
+    repository = make_repository(folder / "repository", "steps")
+    workspace = LiveWorkspace(folder / "home", DBT_METRIC_REPO=str(repository))
+    share_environments(workspace.home)
+    workspace.start_and_wait()
+    yield workspace
+    workspace.stop()
+
+
+@pytest.fixture
+def running(live: LiveWorkspace) -> LiveWorkspace:
+    """The module's workspace, started again when the test before stopped it."""
+    if not live.survivors():
+        live.start_and_wait()
+    return live
+
+
+def test_the_first_start_builds_once_through_mage(live: LiveWorkspace) -> None:
+    runs = RunnerClient(live.home.runner_socket).runs()
+    assert runs
+    assert all(run.state is RunState.SUCCESS and run.mage_run for run in runs)
+    assert "Success in" in live.output()
+
+
+@pytest.mark.parametrize("whom", ["the process", "its keeper"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_killed_is_started_again(running: LiveWorkspace, name: str, whom: str) -> None:
+    restarts = running.kept(name)["restarts"]
+    victim = running.child(name) if whom == "the process" else running.keeper(name)
+    family = [victim, *victim.children(recursive=True)]
+    victim.kill()
+    running.wait_until_up(name, restarts + 1)
+    left = [one for one in family if not ended(one)]
+    assert left == []
+    assert f"{name} ended (killed by SIGKILL)" in running.output()
+
+
+def test_mage_runs_a_pipeline_after_all_that(running: LiveWorkspace) -> None:
+    with MageApi(running.settings, running.home) as api:
+        number = api.trigger("daily_full_build", {})
+
+        def probe() -> bool | str:
+            status = str(api.pipeline_run(number)["status"])
+            assert status not in ("failed", "cancelled")
+            return status == "completed" or f"Mage says {status}"
+
+        wait_until("Mage's pipeline run to complete", probe, 120)
+
+
+def test_a_second_start_in_the_same_home_names_the_first(running: LiveWorkspace) -> None:
+    done = subprocess.run(
+        [str(running.checkout / "scripts" / "start")],
+        env=running.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"process {running.process.pid}" in done.stderr
+    assert f"http://127.0.0.1:{running.environ['MAGE_PORT']}" in done.stderr
+
+
+def test_no_secret_is_on_a_command_line(running: LiveWorkspace) -> None:
+    secrets = [path.read_text() for path in running.home.secrets.iterdir()]
+    lines = [" ".join(one.cmdline()) for one in running.survivors()]
+    assert len(secrets) >= 5
+    assert [line for line in lines for secret in secrets if secret in line] == []
+    modes = {oct(path.stat().st_mode & 0o777) for path in running.home.secrets.iterdir()}
+    assert modes == {"0o600"}
+    assert running.home.secrets.stat().st_mode & 0o777 == 0o700
+
+
+def test_mage_cannot_write_to_the_warehouse(running: LiveWorkspace) -> None:
+    warehouse = Postgres(running.home, running.settings.postgres_port).warehouse_environment()
+    password = warehouse["DBT_ENV_SECRET_WAREHOUSE_PASSWORD"]
+    for one in (running.child("mage"), running.child("git-sync")):
+        environ = one.environ()
+        assert password not in environ.values()
+        assert not [name for name in environ if name.startswith(("WAREHOUSE_", "PG"))]
+    assert "WORKSPACE_DATABASE_URL" not in running.child("mage").environ()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_within_ten_seconds(
+    running: LiveWorkspace, signum: signal.Signals
+) -> None:
+    began = time.monotonic()
+    assert running.stop(signum) == 130
+    assert running.survivors() == []
+    assert time.monotonic() - began < 10
+    assert "database system is shut down" in _last_line(running)
+
+
+def test_a_second_interrupt_does_not_wait(running: LiveWorkspace) -> None:
+    process = running.process
+    process.send_signal(signal.SIGINT)
+    running.wait_for_output("Stopping")
+    process.send_signal(signal.SIGINT)
+    running.wait(10)
+    running.wait_until_nothing_runs(2)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(running: LiveWorkspace) -> None:
+    running.process.kill()
+    running.wait_until_nothing_runs()
+    assert "database system is shut down" in _last_line(running)
+
+
+def test_the_next_start_ends_what_killed_keepers_left(running: LiveWorkspace) -> None:
+    supervisor = running.process
+    keepers = supervisor.children()
+    for one in (supervisor, *keepers):
+        one.kill()
+    wait_until_ended(keepers, 5)
+    left = running.survivors()
+    assert {"postgres", "python"} <= {one.name() for one in left}
+    running.start_and_wait()
+    assert "An earlier start was killed" in running.output()
+    assert [one for one in left if not ended(one)] == []
+
+
+def test_a_later_start_keeps_history_and_builds_nothing(running: LiveWorkspace) -> None:
+    before = [run.id for run in RunnerClient(running.home.runner_socket).runs()]
+    running.stop()
+    running.start_and_wait()
+    assert [run.id for run in RunnerClient(running.home.runner_socket).runs()] == before
+    assert "Live commit" in running.output()
+
+
+def test_an_unreachable_repository_is_told_at_the_start(new_workspace: LiveWorkspace) -> None:
+    missing = str(new_workspace.home.root / "missing.git")
+    new_workspace.environ["DBT_METRIC_REPO"] = missing
+    new_workspace.start()
+    new_workspace.wait_for_output("No commit can be built yet")
+    assert missing in new_workspace.output()
+    assert "does not appear to be a git repository" in new_workspace.output()
+
+
+def _last_line(workspace: LiveWorkspace) -> str:
+    return (workspace.home.logs / "postgres.log").read_text().strip().splitlines()[-1]

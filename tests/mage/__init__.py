@@ -1,0 +1,1 @@
+"""What needs Mage: its environment's Python, or a whole Mage of its own."""

@@ -1,0 +1,123 @@
+"""Double executions and retries, produced for real in a real Mage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mage_dbt.mage.attempt import after
+from tests.live import wait_until
+from tests.mage.conftest import LiveMage
+
+TWICE = Path(__file__).with_name("twice.py")
+
+BLOCK = '''
+import json, os, time
+from pathlib import Path
+import pandas as pd
+from mage_dbt.mage.attempt import finished, idempotency_key, store_output
+
+@custom
+def run(*args, **kwargs):
+    """Stands for a run: notes the attempt, waits, and fails or passes."""
+    key, previous = idempotency_key(kwargs)
+    notes = Path(os.environ["HOME"]) / f"notes-{kwargs['pipeline_run_id']}"
+    notes.mkdir(exist_ok=True)
+    number = len(list(notes.iterdir()))
+    mine = notes / f"{number}-{os.getpid()}"
+    mine.write_text(json.dumps({"key": key, "previous": previous}))
+    time.sleep(kwargs.get("seconds", 1))
+    run = f"20261123-080000-{number:06x}"
+    frame = pd.DataFrame([{"node": "fct_orders", "status": "error"}])
+    if number < kwargs.get("fails", 0):
+        store_output(kwargs, frame)
+        finished(kwargs, key, previous, run, f"run {run} failed")
+        raise RuntimeError(f"run {run} failed")
+    finished(kwargs, key, previous, run)
+    return frame
+'''
+
+
+@pytest.fixture(scope="module")
+def attempts(mage: LiveMage) -> LiveMage:
+    mage.add_pipeline("attempts", BLOCK)
+    return mage
+
+
+def notes(mage: LiveMage, number: int) -> list[dict[str, Any]]:
+    """What each execution of a pipeline run's block noted, in order."""
+    folder = mage.home.root / f"notes-{number}"
+    return [json.loads(one.read_text()) for one in sorted(folder.glob("*"))]
+
+
+def test_each_retry_takes_up_the_run_before_it(attempts: LiveMage) -> None:
+    number = attempts.run("attempts", fails=2)
+    assert attempts.ended(number) == "failed"
+    for expected in ("failed", "completed"):
+        with attempts.api() as api:
+            api.retry(number)
+        assert attempts.ended(number) == expected
+    first, second, third = notes(attempts, number)
+    runs = [f"20261123-080000-{n:06x}" for n in range(2)]
+    assert first["previous"] is None
+    assert second == {"key": after(first["key"], runs[0]), "previous": runs[0]}
+    assert third == {"key": after(first["key"], runs[1]), "previous": runs[1]}
+
+
+def test_a_failed_block_shows_its_table_and_the_newest_failure(attempts: LiveMage) -> None:
+    number = attempts.run("attempts", fails=9)
+    assert attempts.ended(number) == "failed"
+    with attempts.api() as api:
+        api.retry(number)
+    assert attempts.ended(number) == "failed"
+    with attempts.api() as api:
+        block_run = api.pipeline_run(number)["block_runs"][0]
+    answer = httpx.get(
+        f"http://127.0.0.1:{attempts.settings.mage_port}/api/block_runs/{block_run['id']}/outputs"
+    )
+    (shown,) = answer.json()["outputs"]
+    assert block_run["metrics"]["error"]["error"] == "run 20261123-080000-000001 failed"
+    assert shown["sample_data"]["rows"] == [["fct_orders", "error"]]
+
+
+@pytest.mark.parametrize("rows", ["1", "2"])
+def test_two_executions_at_once_are_one_attempt(
+    mage_python: Path, tmp_path: Path, rows: str
+) -> None:
+    mage = LiveMage.on(tmp_path, mage_python)
+    mage.add_pipeline("twice", BLOCK)
+    done = subprocess.run(
+        [mage_python, TWICE, mage.home.mage_project, "twice", rows],
+        env=mage.environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second = notes(mage, int(done.stdout.rsplit("run ", 1)[1]))
+    assert first == second
+    assert first["previous"] is None
+
+
+def test_pipeline_runs_never_share_a_key(attempts: LiveMage) -> None:
+    numbers = [attempts.run("attempts") for _ in range(2)]
+    assert [attempts.ended(number) for number in numbers] == ["completed", "completed"]
+    keys = {note["key"] for number in numbers for note in notes(attempts, number)}
+    assert len(keys) == 2
+
+
+def test_a_block_that_mage_died_in_is_executed_again_as_the_same_attempt(
+    attempts: LiveMage,
+) -> None:
+    number = attempts.run("attempts", seconds=5)
+    wait_until("the block", lambda: bool(notes(attempts, number)) or "not yet", 60)
+    attempts.stop()
+    attempts.start()
+    assert attempts.ended(number) == "completed"
+    first, second = notes(attempts, number)
+    assert first == second

@@ -1,0 +1,135 @@
+"""What Mage does with our patches; each of these fails on a Mage as the package brings it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mage_dbt.settings import CHECKOUT
+
+InMage = Callable[[str], list[str]]
+
+FORGOTTEN_JOB = """
+import time
+from pathlib import Path
+from mage_ai.orchestration.queue.config import QueueConfig
+from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue
+
+done = Path("done")
+queue = ProcessQueue(QueueConfig())
+queue.start()
+# What is left when the pool saw an empty queue and ended while the job was on its way.
+queue.queue.put(["job", done.touch, [], {}])
+queue.job_dict["job"] = JobStatus.QUEUED
+deadline = time.monotonic() + 30
+while not done.exists() and time.monotonic() < deadline:
+    queue.clean_up_jobs()  # as the scheduler does at every turn
+    time.sleep(0.5)
+print("answer", done.exists())
+"""
+
+YAML_BLOCK = """
+import sys
+from pathlib import Path
+import pandas as pd
+from mage_ai.settings.repo import set_repo_path
+
+project = Path("project")
+(project / "pipelines" / "own").mkdir(parents=True)
+(project / "dbts").mkdir()
+(project / "metadata.yaml").write_text("project_type: standalone\\n")
+(project / "pipelines" / "own" / "metadata.yaml").write_text('''
+name: own
+uuid: own
+type: python
+blocks:
+- uuid: own_dbt
+  name: own_dbt
+  type: dbt
+  language: yaml
+  upstream_blocks: []
+  downstream_blocks: []
+  configuration: {dbt: {command: COMMAND}, file_source: {path: dbts/own_dbt.yaml}}
+''')
+(project / "dbts" / "own_dbt.yaml").write_text(FLAGS)
+set_repo_path(str(project.absolute()))
+
+from mage_dbt import blocks
+
+def run_command(words, variables, kwargs):
+    print("answer", words, variables, kwargs["block_uuid"])
+    return pd.DataFrame([{"node": "fct_orders", "status": "success"}])
+
+blocks.run_command = run_command
+
+from mage_ai.data_preparation.models.pipeline import Pipeline
+
+block = Pipeline.get("own").get_block("own_dbt")
+try:
+    block.execute_sync(global_vars={"execution_date": "2026-11-23"})
+except Exception as error:
+    print("answer", type(error).__name__, error)
+"""
+
+
+@pytest.fixture
+def in_mage(mage_python: Path, tmp_path: Path) -> InMage:
+    """Runs code in Mage's environment; gives the lines that begin with `answer`."""
+
+    def run(code: str) -> list[str]:
+        done = subprocess.run(
+            [mage_python, "-c", code],
+            env={
+                "HOME": str(tmp_path),
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(CHECKOUT / "custom_blocks" / "src"),
+                "MAGE_DATA_DIR": str(tmp_path / "data"),
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        said = done.stdout.splitlines()
+        return [line.removeprefix("answer ") for line in said if line.startswith("answer ")]
+
+    return run
+
+
+def dbt_block(command: str, flags: str) -> str:
+    return YAML_BLOCK.replace("COMMAND", command).replace("FLAGS", repr(flags))
+
+
+def test_a_job_that_the_worker_pool_left_in_the_queue_is_run(in_mage: InMage) -> None:
+    assert in_mage(FORGOTTEN_JOB) == ["True"]
+
+
+def test_a_dbt_block_of_mage_asks_the_runner_and_passes_only_its_own_vars(in_mage: InMage) -> None:
+    said = in_mage(dbt_block("build", "--select fct_orders+ --vars '{since: 2026-01-01}'"))
+    assert said == [
+        "['build', '--select', 'fct_orders+'] {'since': datetime.date(2026, 1, 1)} own_dbt"
+    ]
+
+
+def test_deps_in_a_dbt_block_runs_nothing(in_mage: InMage) -> None:
+    assert in_mage(dbt_block("deps", "")) == []
+
+
+def test_unreadable_vars_are_refused_by_name(in_mage: InMage) -> None:
+    (said,) = in_mage(dbt_block("run", "--vars 5"))
+    assert said.startswith("BadVariable --vars '5' is not a mapping.")
+
+
+def test_patching_again_changes_nothing(mage_python: Path) -> None:
+    done = subprocess.run(
+        [mage_python, "-m", "mage_dbt.mage.patches"],
+        env={"PYTHONPATH": str(CHECKOUT / "custom_blocks" / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
