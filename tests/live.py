@@ -31,6 +31,14 @@ def wait_until(what: str, probe: Callable[[], T | str], seconds: float) -> T:
     return wait_for(what, probe, seconds, Progress(psutil.Process().create_time()))
 
 
+def command_line(process: psutil.Process) -> str:
+    """Its words; empty where it has ended, as processes that were just listed often have."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses at this moment."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -186,7 +194,7 @@ class LiveWorkspace:
 
     def wait_until_nothing_runs(self, seconds: float = STOP_SECONDS) -> None:
         def probe() -> bool | str:
-            left = [f"{one.pid} {one.name()}" for one in self.survivors()]
+            left = [f"{one.pid} {command_line(one)}" for one in self.survivors()]
             return not left or ", ".join(left)
 
         wait_until("every process of the workspace to be gone", probe, seconds)

@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 
+from mage_dbt import processes
 from mage_dbt.client import RunnerClient
 from mage_dbt.errors import QueueFull, Unavailable
 from mage_dbt.home import Home
@@ -224,7 +225,7 @@ def test_a_living_runner_ends_what_a_killed_one_left(stack: Stack, second: Secon
     ended = stack.over(left)
     assert ended.state is RunState.ERROR
     assert "the runner was stopped" in ended.detail.lower()
-    assert not psutil.pid_exists(worker.pid) or worker.status() == psutil.STATUS_ZOMBIE
+    assert processes.ended(worker)
     stack.running(mine, "pg_sleep")
     assert time.monotonic() - killed < 60
     stack.client.cancel(mine.id, "the test")

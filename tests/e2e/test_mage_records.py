@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -68,12 +68,13 @@ def stopped(process: psutil.Process) -> Iterator[None]:
     """The process and all its children hang: they neither run nor refuse a connection."""
     hung = [process, *process.children(recursive=True)]
     for one in hung:
-        one.suspend()
+        with suppress(psutil.NoSuchProcess):  # a short one has ended meanwhile
+            one.suspend()
     try:
         yield
     finally:
         for one in hung:
-            if one.is_running():
+            with suppress(psutil.NoSuchProcess):
                 one.resume()
 
 

@@ -19,7 +19,7 @@ from mage_dbt.mage import project
 from mage_dbt.mage.api import MageApi
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace.environments import MAGE, python_of
-from tests.live import free_ports, wait_until
+from tests.live import command_line, free_ports, wait_until
 
 START_SECONDS = 180.0
 PIPELINE_SECONDS = 90.0
@@ -143,12 +143,5 @@ def mage(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     live.start()
     yield live
     live.stop()
-    left = [one.pid for one in psutil.process_iter() if str(root) in " ".join(_words(one))]
+    left = [one.pid for one in psutil.process_iter() if str(root) in command_line(one)]
     assert not left, f"left behind: {left}"
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
