@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from mage_dbt.clock import Clock
 from mage_dbt.commit import Commit, KnownNode
 from mage_dbt.errors import NothingLeft
 from mage_dbt.history import Changes
 from mage_dbt.ledger.ledger import Outcome
 from mage_dbt.plan import PlannedNode
 from mage_dbt.run import NodeResult, Run, RunState
-from mage_dbt.runner.rerun import Chapter, Clock, Rerun, choose
+from mage_dbt.runner.rerun import Chapter, Rerun, choose
 
 BEGUN = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)  # 08:00 in Seoul
 CLOCK = Clock(ZoneInfo("Asia/Seoul"), BEGUN + timedelta(minutes=31))

@@ -6,9 +6,10 @@ The same words in Mage's log, in `scripts/start` and in the tool.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
+from mage_dbt.clock import Clock
 from mage_dbt.run import Event, NodeResult, Run, RunState
 
 if TYPE_CHECKING:
@@ -121,12 +122,8 @@ def story(runs: Sequence[Run], zone: tzinfo) -> Iterator[dict[str, Any]]:
 
 
 def _chapter(run: Run, root: Run, failed: Sequence[str], zone: tzinfo) -> str:
-    def clock(moment: datetime) -> str:
-        local = moment.astimezone(zone)
-        same = local.date() == root.asked_at.astimezone(zone).date()
-        return f"{local:%H:%M}" if same else f"{local:%Y-%m-%d %H:%M}"
-
-    begun = clock(run.asked_at)
+    clock = Clock(zone, beside=root.asked_at)
+    begun = clock.say(run.asked_at)
     names = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
     named = f" ({names})" if names else ""
     if run is root:
@@ -142,7 +139,7 @@ def _chapter(run: Run, root: Run, failed: Sequence[str], zone: tzinfo) -> str:
     if run.finished_at is None:
         return f"{what}{by} is {run.state}{who}"
     how = {RunState.SUCCESS: "succeeded", RunState.CANCELLED: "was cancelled"}
-    return f"{what}{by} {how.get(run.state, 'failed')} at {clock(run.finished_at)}{named}{who}"
+    return f"{what}{by} {how.get(run.state, 'failed')} at {clock.say(run.finished_at)}{named}{who}"
 
 
 def plan_rows(plan: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from mage_dbt.alerts.last_change import Change
+from mage_dbt.clock import Clock
 from mage_dbt.gitsync import without_credentials
 from mage_dbt.run import NodeResult, Run, RunState
 
@@ -72,7 +73,7 @@ def failure(
     title = f"{_called(run, root)} {ended}"
     if failed:
         title += f": {_named(failed, 1)}"
-    when = clock(run.finished_at or run.asked_at, zone)
+    when = Clock(zone).say_with_zone(run.finished_at or run.asked_at)
     what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {total} nodes)"
     lines = [
         f"Failed: {what if failed else 'before any node ran'}, {when}",
@@ -90,7 +91,8 @@ def recovery(run: Run, root: Run, author: str, link: str, zone: ZoneInfo) -> Mes
     begun, over = root.finished_at or root.asked_at, run.finished_at or run.asked_at
     how = "rerun" if run.follows else "the next daily build"
     lines = [
-        f"Failed {clock(begun, zone)}, fixed {clock(over, zone, begun)}",
+        f"Failed {Clock(zone).say_with_zone(begun)},"
+        f" fixed {Clock(zone, beside=begun).say_with_zone(over)}",
         f"By: {_who(run)}",
         _with_commit(run, author),
         f"How: {how}, {len(run.nodes)} nodes passed",
@@ -122,7 +124,7 @@ def done_after_all(run: Run, over_by: str, link: str, zone: ZoneInfo) -> Message
     """The build that was told as overdue is done."""
     over = run.finished_at or run.asked_at
     lines = [
-        f"Not over at {over_by}, done {clock(over, zone)}",
+        f"Not over at {over_by}, done {Clock(zone).say_with_zone(over)}",
         f"Run {run.id}: {len(run.nodes)} nodes passed",
         *([link] if link else []),
     ]
@@ -184,13 +186,6 @@ def first_failed(run: Run) -> NodeResult | None:
     return next((one for one in run.nodes if not one.passed and one.status != "skipped"), None)
 
 
-def clock(moment: datetime, zone: ZoneInfo, after: datetime | None = None) -> str:
-    """`2026-11-23 08:04 KST`, without the date when that is the one of `after`."""
-    local = moment.astimezone(zone)
-    same = after is not None and after.astimezone(zone).date() == local.date()
-    return f"{local:%H:%M %Z}" if same else f"{local:%Y-%m-%d %H:%M %Z}"
-
-
 def _message(kind: Kind, title: str, lines: Sequence[str]) -> Message:
     title = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
     return Message(kind, title, "\n".join(lines))
@@ -237,7 +232,7 @@ def _changed(change: Change | None, name: str, zone: ZoneInfo) -> str:
         return (
             f"{one_line(name, LONGEST_NAME)}: git does not know" if name else "no model to ask of"
         )
-    when = clock(change.at, zone)
+    when = Clock(zone).say_with_zone(change.at)
     subject = one_line(change.subject, LONGEST_WORDS)
     author = one_line(change.author, LONGEST_NAME)
     return f'{one_line(name, LONGEST_NAME)} by {author}, {when}, "{subject}" ({change.sha[:7]})'

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 
+from mage_dbt.clock import Clock
 from mage_dbt.request import Cause
 
 
@@ -127,9 +128,7 @@ def _sentence(relation: str, other: Place, zone: tzinfo) -> str:
     name = relation.replace('"', "").replace("`", "").rsplit(".", 1)[-1]
     if other.began_at is None:
         return f"waiting for {name}, asked for earlier by {other.title} ({other.starter})"
-    began = other.began_at.astimezone(zone)
-    today = began.date() == datetime.now(zone).date()
-    since = f"{began:%H:%M}" if today else f"{began:%Y-%m-%d %H:%M}"
+    since = Clock(zone, beside=datetime.now(UTC)).say(other.began_at)
     return f"waiting for {name}, held by {other.title} since {since}, started by {other.starter}"
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import Enum
-from zoneinfo import ZoneInfo
 
+from mage_dbt.clock import Clock
 from mage_dbt.commit import Commit, KnownNode
 from mage_dbt.errors import NothingLeft
 from mage_dbt.history import Changes
@@ -26,19 +25,6 @@ BUILT = ("model", "seed", "snapshot")
 
 MOST_NAMED = 5
 """Names in one sentence; more are counted."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """How a moment is said: the local time, with the date when that is another day."""
-
-    zone: ZoneInfo
-    now: datetime
-
-    def say(self, moment: datetime) -> str:
-        local = moment.astimezone(self.zone)
-        today = local.date() == self.now.astimezone(self.zone).date()
-        return f"{local:%H:%M}" if today else f"{local:%Y-%m-%d %H:%M}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from mage_dbt import report
+from mage_dbt.clock import Clock
 from mage_dbt.commit import Commit
 from mage_dbt.commits import Commits, unknown_variable
 from mage_dbt.errors import BadVariable, Conflict, NothingLeft
@@ -15,7 +16,7 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.request import SAME_COMMIT, Operation, Request
 from mage_dbt.run import Run, RunState
 from mage_dbt.runner.order import Order
-from mage_dbt.runner.rerun import Chapter, Clock, choose
+from mage_dbt.runner.rerun import Chapter, choose
 
 
 class Resolver:
