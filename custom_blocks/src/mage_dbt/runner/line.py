@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TookTooLong
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -36,6 +36,7 @@ from mage_dbt.home import Home
 from mage_dbt.run import Run
 from mage_dbt.runner import locks
 from mage_dbt.runner.locks import Session
+from mage_dbt.runner.place_rows import PlaceRows, State
 from mage_dbt.runner.places import Place, all_reasons, take_turns
 from mage_dbt.settings import Settings
 
@@ -59,42 +60,6 @@ ORPHAN_SECONDS, and more than a runner needs to take its locks again after Postg
 
 ASK_SECONDS = 10.0
 """How long a caller waits for the dispatcher before it is told that PostgreSQL does not answer."""
-
-ENTER = """
-update line.place set ticket = nextval('line.ticket'), writes = %(writes)s, reads = %(reads)s,
-    title = %(title)s, cause = %(cause)s, caller = %(caller)s, began_at = null
-where run = %(run)s and runner = %(runner)s
-returning run
-"""
-
-LOOK = """
-select ticket, began_at, runner = %s as mine from line.place where ticket is not null
-order by ticket
-"""
-
-READ = """
-select ticket, run, title, cause, caller, writes, reads from line.place where ticket = any(%s)
-"""
-
-CARRY = """
-insert into line.place as place (run, runner, home) values (%(run)s, %(runner)s, %(home)s)
-on conflict (run) do update set ticket = null, began_at = null
-where place.runner = excluded.runner
-returning number
-"""
-
-LEFT_BEHIND = """
-select id from ledger.run
-where asked_at < now() - make_interval(secs => %(grace)s)
-    and (%(all)s or asked_at > now() - interval '1 hour')
-    and not exists (select from line.place where place.run = run.id)
-    and not exists (
-        select from ledger.event
-        where event.run = run.id and kind = 'state'
-            and data ->> 'state' in ('Success', 'Error', 'Cancelled')
-    )
-order by asked_at, id
-"""
 
 
 @dataclass
@@ -134,7 +99,7 @@ class Line:
         self._url = database_url
         self._parallel_runs = settings.runner_parallel_runs
         self._zone = ZoneInfo(settings.daily_build_timezone)
-        self._home = f"{socket.gethostname()}:{home.root.resolve()}"
+        self._rows = PlaceRows(f"{socket.gethostname()}:{home.root.resolve()}")
         self._lost = lost
         self.warm_places = threading.Semaphore(settings.runner_parallel_runs)
         """How many waiting runs may keep their worker, so that they start at once."""
@@ -146,12 +111,9 @@ class Line:
         self._leaving: dict[str, float] = {}
         self._orders: list[tuple[Callable[[Session], Any], Future[Any]]] = []
         self._closing = False
-        self._runner = 0
-        self._numbers: list[int] = []
         self._session: Session | None = None
         self._holds: dict[str, _Hold] = {}
-        self._seen: list[Any] = []
-        self._places: dict[int, Place] = {}
+        self._seen: State | None = None
         self._gone_since: dict[str, float] = {}
         self._first_look = True
         self._woken, self._wakeup = os.pipe()
@@ -238,7 +200,7 @@ class Line:
         wish = Place(0, "", "", "", "", tuple(sorted(writes)), tuple(sorted(reads)))
 
         def look(session: Session) -> list[str]:
-            return all_reasons(wish, self._look(session), self._parallel_runs, self._zone)
+            return all_reasons(wish, self._rows.look(session), self._parallel_runs, self._zone)
 
         return self._ask(look)
 
@@ -331,21 +293,14 @@ class Line:
             number = secrets.randbelow(2**31 - 1) + 1
             while not locks.take(session, locks.RUNNER, number):
                 number = secrets.randbelow(2**31 - 1) + 1
-            self._numbers.append(number)  # its update may be done though we never hear of it
             with self._changed:
                 carried = list(self._carried)
                 waiting = list(self._waiters)
-            rows = session.execute(
-                "update line.place set runner = %s,"
-                " began_at = case when run = any(%s) then null else began_at end"
-                " where runner = any(%s) returning run",
-                [number, waiting, self._numbers],
-            ).fetchall()
+            kept = self._rows.renumber(session, number, waiting)
         except BaseException:
             session.close()
             raise
-        self._session, self._runner, self._numbers, self._seen = session, number, [number], []
-        kept = {row["run"] for row in rows}
+        self._session, self._seen = session, None
         for run in carried:
             if run not in kept:
                 self._forget(run)
@@ -385,12 +340,13 @@ class Line:
                     self._session = None
 
     def _carry(self, session: Session, run: str) -> bool:
-        values = {"run": run, "runner": self._runner, "home": self._home}
-        row = session.execute(CARRY, values).fetchone()
-        if row is not None:
+        return self._carries(run, self._rows.carry(session, run))
+
+    def _carries(self, run: str, number: int | None) -> bool:
+        if number is not None:
             with self._changed:
-                self._carried[run] = row["number"]
-        return row is not None
+                self._carried[run] = number
+        return number is not None
 
     def _remove(self, session: Session) -> None:
         with self._changed:
@@ -398,9 +354,7 @@ class Line:
             gone = [run for run, at in self._leaving.items() if at <= now or self._closing]
         if not gone:
             return
-        session.execute(
-            "delete from line.place where run = any(%s) and runner = %s", [gone, self._runner]
-        )
+        self._rows.remove(session, gone)
         for run in gone:
             self._forget(run)
 
@@ -417,22 +371,6 @@ class Line:
         if hold is not None and hold.session is not None:
             hold.session.close()
 
-    def _look(self, session: Session) -> list[Place]:
-        """The line as it stands. What a ticket asks for never changes, so it is fetched once."""
-        rows = session.execute(LOOK, [self._runner]).fetchall()
-        missing = [row["ticket"] for row in rows if row["ticket"] not in self._places]
-        if missing:
-            for row in session.execute(READ, [missing]).fetchall():
-                row |= {name: tuple(row[name]) for name in ("writes", "reads")}
-                self._places[row["ticket"]] = Place(**row)
-        here = {row["ticket"] for row in rows}
-        self._places = {ticket: one for ticket, one in self._places.items() if ticket in here}
-        return [
-            replace(self._places[row["ticket"]], began_at=row["began_at"], mine=row["mine"])
-            for row in rows
-            if row["ticket"] in self._places
-        ]
-
     def _dispatch(self, session: Session) -> None:
         with self._changed:
             waiters = dict(self._waiters)
@@ -441,24 +379,19 @@ class Line:
             hold = self._holds.pop(run, None)
             if hold is not None and hold.session is not None:
                 hold.session.close()
-        if not coming:
-            seen = session.execute(LOOK, [self._runner]).fetchall()
-            if seen == self._seen:
-                return
+        if not coming and self._rows.state(session) == self._seen:
+            return
         with session.transaction():
             session.execute("select pg_advisory_xact_lock(%s::int, 0)", [locks.LINE])
             for one in coming:
-                self._enter(session, one)
-            places = self._look(session)
+                self._rows.enter(session, one.run, one.writes, one.reads)
+            places = self._rows.look(session)
             turns = take_turns(places, self._parallel_runs, self._zone)
             # Somebody who gave up since keeps a place until its run is over.
             now = [one for one in turns.now if one.run in waiters]
             if now:
-                session.execute(
-                    "update line.place set began_at = clock_timestamp() where run = any(%s)",
-                    [[one.run for one in now]],
-                )
-            self._seen = session.execute(LOOK, [self._runner]).fetchall()
+                self._rows.begin(session, [one.run for one in now])
+            self._seen = self._rows.state(session)
         for one in coming:
             one.entered = True
         with self._changed:
@@ -470,21 +403,6 @@ class Line:
                 if run in self._waiters:
                     self._waiters[run].reason = reason
             self._changed.notify_all()
-
-    def _enter(self, session: Session, waiter: _Waiter) -> None:
-        run = waiter.run
-        session.execute(
-            ENTER,
-            {
-                "run": run.id,
-                "runner": self._runner,
-                "writes": list(waiter.writes),
-                "reads": list(waiter.reads),
-                "title": run.title,
-                "cause": run.cause,
-                "caller": run.caller,
-            },
-        )
 
     def _take_holds(self) -> None:
         """Takes the locks of running runs that have none; only then does a run begin."""
@@ -504,40 +422,25 @@ class Line:
                     self._changed.notify_all()
 
     def _take_over(self, session: Session) -> list[str]:
-        rows = session.execute(
-            "select run, number, runner, home from line.place where runner <> %s order by run",
-            [self._runner],
-        ).fetchall()
         taken: list[str] = []
-        if rows:
+        others = self._rows.of_others(session)
+        if others:
             held, now = locks.held(session), time.monotonic()
-            dead = [row for row in rows if (locks.RUNNER, row["runner"]) not in held]
+            dead = [row for row in others if (locks.RUNNER, row["runner"]) not in held]
             worked_on = {row["run"] for row in dead if (locks.RUN, row["number"]) in held}
-            gone = [row for row in dead if row["run"] not in worked_on]
-            self._gone_since = {row["run"]: self._gone_since.get(row["run"], now) for row in gone}
+            gone = [row["run"] for row in dead if row["run"] not in worked_on]
+            self._gone_since = {run: self._gone_since.get(run, now) for run in gone}
             for row in dead:
                 # Of our own home: its runner is dead, or we would not be here; its worker we end.
                 since = self._gone_since.get(row["run"], now)
-                if row["home"] != self._home and now - since < GRACE_SECONDS:
+                if row["home"] != self._rows.home and now - since < GRACE_SECONDS:
                     continue
-                taken += self._take_over_place(session, row["run"], row["runner"])
-        left = session.execute(
-            LEFT_BEHIND, {"grace": GRACE_SECONDS, "all": self._first_look}
-        ).fetchall()
+                number = self._rows.take_over(session, row["run"], row["runner"])
+                if self._carries(row["run"], number):
+                    taken.append(row["run"])
+        left = self._rows.left_behind(session, GRACE_SECONDS, self._first_look)
         self._first_look = False
-        for row in left:
-            if row["id"] not in self._carried and self._carry(session, row["id"]):
-                taken.append(row["id"])
+        for run in left:
+            if run not in self._carried and self._carry(session, run):
+                taken.append(run)
         return taken
-
-    def _take_over_place(self, session: Session, run: str, runner: int) -> list[str]:
-        row = session.execute(
-            "update line.place set runner = %s, home = %s where run = %s and runner = %s"
-            " returning number",
-            [self._runner, self._home, run, runner],
-        ).fetchone()
-        if row is None:
-            return []
-        with self._changed:
-            self._carried[run] = row["number"]
-        return [run]
