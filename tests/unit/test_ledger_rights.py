@@ -10,16 +10,12 @@ import psycopg
 import pytest
 
 from mage_dbt.errors import SettingError
-from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.ledger import NewRun
 from mage_dbt.ledger.migrate import migrate, migrate_if_owner
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from mage_dbt.workspace.postgres import Postgres
-from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.supervisor import Supervisor
-from tests.live import free_ports
 
 ENDED = "20260101-000000-0000ed"
 EARLIER = "20260101-000000-00000e"
@@ -28,20 +24,6 @@ TABLES = """
 select format('%I.%I', schemaname, tablename) from pg_tables
 where schemaname = 'ledger' and tablename not like '%yoyo%'
 """
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    home = Home(tmp_path_factory.mktemp("rights") / "home")
-    home.logs.mkdir(parents=True)
-    made = Postgres(home, free_ports(1)[0])
-    made.prepare()
-    supervisor = Supervisor(home, Progress(0))
-    supervisor.start(made.program())
-    supervisor.wait("postgres")
-    made.prepare_workspace()
-    yield made
-    supervisor.stop([["postgres"]])
 
 
 @pytest.fixture

@@ -22,27 +22,11 @@ from mage_dbt.runner.line import Line
 from mage_dbt.runner.places import Place, take_turns
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.postgres import Postgres
-from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.supervisor import Supervisor
-from tests.live import free_ports, wait_until
+from tests.live import wait_until
 
 WAIT = 10.0
 
 FCT = '"warehouse"."analytics"."fct_orders"'
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    home = Home(tmp_path_factory.mktemp("line") / "home")
-    home.logs.mkdir(parents=True)
-    made = Postgres(home, free_ports(1)[0])
-    made.prepare()
-    supervisor = Supervisor(home, Progress(0))
-    supervisor.start(made.program())
-    supervisor.wait("postgres")
-    made.prepare_workspace()
-    yield made
-    supervisor.stop([["postgres"]])
 
 
 class Lines:
