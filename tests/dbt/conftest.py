@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from mage_dbt.client import RunnerClient
+from mage_dbt.database_url import for_mage
 from mage_dbt.home import Home
 from mage_dbt.request import Request
 from mage_dbt.run import Run
@@ -190,7 +191,7 @@ def start_stack(folder: Path, **environ: str) -> Stack:
     postgres.prepare_workspace()
     postgres.prepare_warehouse()
     databases = Databases(
-        programs.mage_url(postgres.url("mage")),
+        for_mage(postgres.url("mage")),
         postgres.url("runner"),
         postgres.warehouse_environment(),
     )

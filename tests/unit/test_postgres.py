@@ -8,9 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from mage_dbt.database_url import with_schema
 from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.home import Home
-from mage_dbt.workspace.postgres import Postgres, prepare_given, with_schema
+from mage_dbt.workspace.postgres import Postgres, prepare_given
 from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.supervisor import Supervisor
 from tests.live import free_ports

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -213,8 +214,14 @@ def _write_triggers(path: Path, triggers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Writes aside and renames over, so that nobody reads half a file."""
+    """Writes aside and renames over, so that nobody reads half a file.
+
+    A folder with the setgid bit is shared with its group, as it is between the containers, where
+    Mage and the runner are different users: both write these files.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.stat().st_mode & stat.S_ISGID:
+        mode |= (mode & stat.S_IRWXU) >> 3
     descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:

@@ -27,11 +27,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import psycopg
 from psycopg import sql
 
+from mage_dbt.database_url import without_password
 from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.home import Home
 from mage_dbt.ledger.migrate import migrate
@@ -332,30 +332,8 @@ def prepare_given(url: str) -> None:
                     )
     except psycopg.Error as error:
         raise SettingError(
-            f"WORKSPACE_DATABASE_URL ({_without_password(url)}) cannot be used: {error}"
+            f"WORKSPACE_DATABASE_URL ({without_password(url)}) cannot be used: {error}"
         ) from None
-
-
-def with_schema(url: str, schema: str) -> str:
-    """The URL with `schema` as the session's search_path, beside what options it already has.
-
-    And in UTC, because Mage takes the times PostgreSQL gives it for UTC.
-    """
-    parts = urlsplit(url)
-    before, options = [], ""
-    for pair in parts.query.split("&") if parts.query else []:
-        name, _, value = pair.partition("=")
-        if name == "options":
-            options = value + "%20"
-        else:
-            before.append(pair)
-    before.append(f"options={options}{quote(f'-c search_path={schema} -c timezone=UTC', safe='')}")
-    return parts._replace(query="&".join(before)).geturl()
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _exists(

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from mage_dbt.database_url import for_mage, with_schema
 from mage_dbt.home import Home
+from mage_dbt.mage import process
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.environments import MAGE, python_of
 from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.postgres import with_schema
 from mage_dbt.workspace.supervisor import Program
 
 ANSWER_SECONDS = 5.0
@@ -83,47 +84,22 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     """The UI and the scheduler; nothing here lets it write to the warehouse."""
     python = python_of(home, MAGE)
     address = f"http://127.0.0.1:{settings.mage_port}"
-    where = ["--host", "127.0.0.1", "--port", str(settings.mage_port)]
     # What notification_config in Mage's own metadata.yaml may read; see docs/alerts.md.
     alerts = {name: value for name, value in os.environ.items() if name.startswith("MAGE_ALERT_")}
-    environment = _environment(settings) | {
-        **alerts,
-        "HOME": str(home.mage_data.parent),
-        "MAGE_DATABASE_CONNECTION_URL": databases.mage,
-        "MAGE_DATA_DIR": str(home.mage_data),
-        "MAGE_PUBLIC_HOST": settings.mage_address,
-        "RUNNER_SOCKET": str(home.runner_socket),
-        # Login is the proxy's: Mage's own is no boundary.
-        "REQUIRE_USER_AUTHENTICATION": "0",
-        "HIDE_API_TRIGGER_TOKEN": "1",
-        "HIDE_ENV_VAR_VALUES": "1",
-        "DISABLE_AUTO_BROWSER_OPEN": "1",
-        "DISABLE_TERMINAL": "1",
-        "ENABLE_OPEN_AI": "0",
-        "ENABLE_HUGGING_FACE": "0",
-        "ENABLE_NEW_RELIC": "",
-        # Seconds between two looks at what is due: a click is on its way within 1 to 2 s.
-        "SCHEDULER_TRIGGER_INTERVAL": "1",
-    }
-    # By its Python rather than as a script: a script's first line has no room for a deep path.
-    command = [str(python), str(python.parent / "mage"), "start", str(home.mage_project), *where]
+    environment = _environment(settings) | alerts
+    environment |= process.environment(settings, home, databases.mage)
     return Program(
         name="mage",
-        order=Order(command, str(home.mage_data.parent), grace=3.0),
+        order=Order(process.command(python, settings, home), str(home.mage_data.parent), grace=3.0),
         environment=environment,
         probe=lambda: _get(f"{address}/api/statuses"),
         patience=180.0,
     )
 
 
-def mage_url(url: str) -> str:
-    """A database URL as Mage wants it: it looks for its schema only with this driver's name."""
-    return "postgresql+psycopg2" + url[url.index("://") :]
-
-
 def given_databases(url: str, warehouse: Mapping[str, str]) -> Databases:
     """Both in the one database of WORKSPACE_DATABASE_URL, each in a schema of its own."""
-    mage_in = mage_url(with_schema(url, "mage"))
+    mage_in = for_mage(with_schema(url, "mage"))
     return Databases(mage=mage_in, ledger=with_schema(url, "ledger"), warehouse=warehouse)
 
 

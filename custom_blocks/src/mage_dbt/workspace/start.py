@@ -24,6 +24,7 @@ import psycopg
 
 from mage_dbt import report
 from mage_dbt.client import RunnerClient
+from mage_dbt.database_url import for_mage
 from mage_dbt.errors import MachineError, RunnerUnreachable, SettingError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.mage import project
@@ -161,7 +162,7 @@ class Start:
             prepare_given(self._settings.workspace_database_url)
             return programs.given_databases(self._settings.workspace_database_url, warehouse)
         assert postgres is not None
-        return Databases(programs.mage_url(postgres.url("mage")), postgres.url("runner"), warehouse)
+        return Databases(for_mage(postgres.url("mage")), postgres.url("runner"), warehouse)
 
     def _say_sync_error(self) -> str:
         """What git-sync last had to complain about, said once at start."""
