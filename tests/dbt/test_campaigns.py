@@ -12,7 +12,6 @@ import os
 import random
 import secrets
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -106,22 +105,21 @@ def on_ledger(stack: Stack, sql: str) -> list[Any]:
         return connection.execute(sql.encode()).fetchall()
 
 
-def say(text: str) -> None:
-    """Past pytest's capture: a campaign of an hour is watched while it goes on."""
-    print(text, file=sys.__stderr__, flush=True)
-
-
 class Campaign:
     def __init__(self, request: pytest.FixtureRequest, default: int) -> None:
+        self._capture = request.config.pluginmanager.getplugin("capturemanager")
+        self._saying = threading.Lock()
         self.size = request.config.getoption("--campaign-size") or default
         seed = request.config.getoption("--campaign-seed")
         self.seed = secrets.randbelow(10**6) if seed is None else seed
         self.chance = random.Random(self.seed)
         self.began = time.monotonic()
-        say(f"\ncampaign: size {self.size}, --campaign-seed {self.seed}")
+        self.say(f"campaign: size {self.size}, --campaign-seed {self.seed}")
 
     def say(self, text: str) -> None:
-        say(f"[{time.monotonic() - self.began:.0f} s] {text}")
+        """Past pytest's capture: a campaign of an hour is watched while it goes on."""
+        with self._saying, self._capture.global_and_fixture_disabled():
+            print(f"\n[{time.monotonic() - self.began:.0f} s] {text}", end="", flush=True)
 
     def request(self) -> dict[str, Any]:
         chance = self.chance
