@@ -13,8 +13,8 @@ import pytest
 from mage_dbt.api import examples, json_body, problems
 from mage_dbt.api.app import make_app
 from mage_dbt.api.compiled import LONGEST_SQL, compiled_sql
+from mage_dbt.api.doors import is_local
 from mage_dbt.api.events import last_event_id
-from mage_dbt.api.guard import is_local
 from mage_dbt.api.limits import CallLimits
 from mage_dbt.api.schemas import CancelRequest, RunRequest
 from mage_dbt.api.search import search

@@ -37,6 +37,26 @@ class Home:
         return self.secrets / "mage-trigger-token"
 
     @property
+    def proxy_people_secret(self) -> Path:
+        """What the people's proxy sends along, so that its headers are believed."""
+        return self.secrets / "proxy-people"
+
+    @property
+    def proxy_machines_secret(self) -> Path:
+        """The same of the machines' proxy: one does not open the other's door."""
+        return self.secrets / "proxy-machines"
+
+    @property
+    def runner_to_mage_secret(self) -> Path:
+        """What the runner sends along to Mage, which believes nobody else."""
+        return self.secrets / "runner-to-mage"
+
+    @property
+    def mage_jwt_secret(self) -> Path:
+        """What Mage signs its own tokens with; nothing believes them."""
+        return self.secrets / "mage-jwt"
+
+    @property
     def alert_urls(self) -> Path:
         """Where alerts go: one address a line, written by people; ALERT_URLS_FILE names another."""
         return self.secrets / "alert-urls"
@@ -98,9 +118,29 @@ class Home:
 
     @property
     def runner_socket(self) -> Path:
-        """The runner's Unix socket; in a short private folder when WORKSPACE_HOME is too deep."""
-        path = self.root / "runner.sock"
+        """Where the runner listens for Mage's blocks and the command-line tool."""
+        return self._socket("mage", "runner.sock")
+
+    @property
+    def people_socket(self) -> Path:
+        """Where the runner listens for the people's proxy."""
+        return self._socket("people", "runner.sock")
+
+    @property
+    def people_mage_socket(self) -> Path:
+        """Where the runner takes the people's proxy's calls that are for Mage."""
+        return self._socket("people", "mage.sock")
+
+    @property
+    def machines_socket(self) -> Path:
+        """Where the runner listens for the machines' proxy."""
+        return self._socket("machines", "runner.sock")
+
+    def _socket(self, door: str, name: str) -> Path:
+        """In a folder a door, so that one can be shared without the others; in a short private
+        folder when WORKSPACE_HOME is too deep for a socket's path."""
+        path = self.root / "doors" / door / name
         if len(str(path).encode()) <= LONGEST_SOCKET_PATH:
             return path
-        name = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"mage-dbt-{name}" / "runner.sock"
+        short = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"mage-dbt-{short}" / door / name

@@ -28,7 +28,7 @@ SETTINGS_FILE = "workspace.env"
 
 OUR_PREFIXES = (
     *("DBT_METRIC_", "DAILY_BUILD_", "WORKSPACE_", "RUNNER_"),
-    *("MORNING_BUILD_", "ALERT_URLS_"),
+    *("MORNING_BUILD_", "ALERT_URLS_", "LOGIN_"),
 )
 """Names that start so are ours alone; in the environment only these can be called unknown."""
 
@@ -77,6 +77,16 @@ def _seconds(value: str) -> float:
     if not 0.2 <= seconds <= 86400:
         raise ValueError("it is a number of seconds from 0.2 to 86400")
     return seconds
+
+
+def _switch(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError("it is true or false")
+    return value == "true"
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _clock(value: str) -> time:
@@ -217,6 +227,27 @@ class Settings:
         "600", _rate, "How many calls of the runner's HTTP API one caller may make in a minute."
     )
     postgres_port: int = _setting("5439", _port, "The embedded PostgreSQL's port on 127.0.0.1.")
+    login_required: bool = _setting(
+        "false",
+        _switch,
+        "With true everybody comes through the proxy's login: Mage and the runner answer nobody "
+        "else. Needs MAGE_PUBLIC_URL and at least one LOGIN_…_GROUPS. With false the workspace is "
+        "for the one person whose machine it is on.",
+    )
+    login_viewer_groups: tuple[str, ...] = _setting(
+        "",
+        _names,
+        "Groups of the identity provider, with commas between, whose members may look.",
+    )
+    login_analyst_groups: tuple[str, ...] = _setting(
+        "", _names, "Groups whose members may also edit and run in Mage, and ask for runs."
+    )
+    login_operator_groups: tuple[str, ...] = _setting(
+        "", _names, "Groups whose members may also ask for what is dangerous, as a full refresh."
+    )
+    login_owner_groups: tuple[str, ...] = _setting(
+        "", _names, "Groups whose members may also administer Mage."
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
@@ -244,7 +275,41 @@ class Settings:
                 raise SettingError(
                     f"MORNING_BUILD_OVER_BY={over_by:%H:%M} cannot be used: {wrong}."
                 )
+        settings._refuse_half_a_login()
         return settings
+
+    def _refuse_half_a_login(self) -> None:
+        if not self.login_required:
+            return
+        if self.mage_public_url is None:
+            raise SettingError(
+                "LOGIN_REQUIRED=true needs MAGE_PUBLIC_URL, the address that people type.",
+                "A call for another host or from another page is refused.",
+            )
+        if not (
+            *self.login_viewer_groups,
+            *self.login_analyst_groups,
+            *self.login_operator_groups,
+            *self.login_owner_groups,
+        ):
+            raise SettingError(
+                "LOGIN_REQUIRED=true would let nobody in: every LOGIN_…_GROUPS is empty.",
+                "Set LOGIN_ANALYST_GROUPS to a group of your identity provider, for example.",
+            )
+
+    @property
+    def public_host(self) -> str:
+        """Host, and port unless it is the scheme's own, as a browser sends them."""
+        parts = urlsplit(self.mage_address)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        return f"{host}:{parts.port}" if parts.port and parts.port != usual else host
+
+    @property
+    def public_origin(self) -> str:
+        """What a browser sends as Origin from our own pages."""
+        return f"{urlsplit(self.mage_address).scheme}://{self.public_host}"
 
     @property
     def mage_address(self) -> str:
@@ -254,11 +319,7 @@ class Settings:
     def as_environment(self) -> dict[str, str]:
         """The settings as a process started by the workspace finds them; unset ones are absent."""
         values = {one.name.upper(): getattr(self, one.name) for one in fields(self)}
-        return {
-            name: value.strftime("%H:%M") if isinstance(value, time) else str(value)
-            for name, value in values.items()
-            if value is not None
-        }
+        return {name: _written(value) for name, value in values.items() if value is not None}
 
 
 def meanings() -> dict[str, tuple[str, str]]:
@@ -267,6 +328,15 @@ def meanings() -> dict[str, tuple[str, str]]:
         one.name.upper(): (one.metadata["default"] or "", one.metadata["meaning"])
         for one in fields(Settings)
     }
+
+
+def _written(value: object) -> str:
+    """A setting's value as one writes it."""
+    if isinstance(value, time):
+        return value.strftime("%H:%M")
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read_file(file: Path) -> dict[str, str]:

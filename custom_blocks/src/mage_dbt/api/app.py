@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from mage_dbt.api import openapi, problems, runs, workspace
+from mage_dbt.api.doors import Doors
 from mage_dbt.api.guard import Guard
 from mage_dbt.api.limits import CallLimits
 from mage_dbt.api.metrics import Metrics
@@ -50,8 +51,7 @@ def make_app(runner: Runner, ledger: Ledger, settings: Settings, home: Home, tok
         app.include_router(router)
     app.add_middleware(
         Guard,
-        token=token,
-        limits=CallLimits(settings.runner_calls_per_minute),
+        doors=Doors(settings, home, token, CallLimits(settings.runner_calls_per_minute)),
         metrics=metrics,
     )
     app.add_exception_handler(WorkspaceError, _tell)

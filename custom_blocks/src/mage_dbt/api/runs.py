@@ -13,8 +13,8 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from mage_dbt.api import events, examples, schemas
+from mage_dbt.api.caller import caller_of
 from mage_dbt.api.compiled import compiled_sql
-from mage_dbt.api.guard import is_local
 from mage_dbt.api.problems import declared
 from mage_dbt.api.route import StrictRoute
 from mage_dbt.errors import (
@@ -37,6 +37,7 @@ from mage_dbt.errors import (
     UnknownOperation,
 )
 from mage_dbt.home import Home
+from mage_dbt.identity import rights
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.listing import LARGEST_MAGE_RUN, LONGEST_FILTER, RunFilter
 from mage_dbt.mage.api import MageApi
@@ -112,7 +113,9 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         idempotency_key: IdempotencyKey = None,
     ) -> JSONResponse:
         """Asks for a run. Repeating a call with its Idempotency-Key is safe."""
-        run, added = runner.submit(request_of(http, body, idempotency_key))
+        request = request_of(http, body, idempotency_key)
+        _require_right(http, request, ledger)
+        run, added = runner.submit(request)
         told = shown(run) | {"added": added}
         return JSONResponse(told, 202 if added else 200, {"Location": told["links"]["self"]})
 
@@ -307,10 +310,8 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         ] = None,
     ) -> JSONResponse:
         """Stops a run and its SQL. A run that is over cannot be cancelled (409)."""
-        by = ((body.by if body else None) or "").strip()
-        if not is_local(http.scope):
-            by = f"API: {by}" if by else "API"
-        return JSONResponse(shown(runner.cancel(run, by or "somebody")))
+        by = caller_of(http.scope).told(((body.by if body else None) or "").strip())
+        return JSONResponse(shown(runner.cancel(run, by)))
 
     return router
 
@@ -323,20 +324,31 @@ def request_of(http: HttpRequest, body: schemas.RunRequest, key: str | None) -> 
     data = {
         name: value for name in body.model_fields_set if (value := getattr(body, name)) is not None
     }
-    if not is_local(http.scope):
+    caller = caller_of(http.scope)
+    if not caller.claims:
         for name in ("cause", "key", "mage_run"):
             if name in data:
                 raise RequestError(
                     f"`{name}` is not taken here.",
                     "Send the key as the header Idempotency-Key." if name == "key" else "",
                 )
-        caller = data.get("caller", "").strip()
-        data |= {"cause": "api", "caller": f"API: {caller}" if caller else "API"}
+        data["cause"] = "api"
+    data["caller"] = caller.told(data.get("caller", "").strip())
     if key is not None:
         if "key" in data:
             raise RequestError("`key` and the header Idempotency-Key are both given.", "Give one.")
         data["key"] = KEY_PREFIX + key
     return Request.parse(data)
+
+
+def _require_right(http: HttpRequest, request: Request, ledger: Ledger) -> None:
+    """Raises Forbidden when the caller's role may not ask for this, or for what it runs again."""
+    caller = caller_of(http.scope)
+    asked = [request]
+    if request.of:
+        asked += [Request.parse(one.request) for one in ledger.story(request.of)]
+    needed = max(rights.needed(one) for one in asked)
+    rights.require(caller.role, needed, f"What this asks for ({request.operation})")
 
 
 def links(run: Run) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -59,19 +60,28 @@ def _serve(settings: Settings, home: Home) -> None:
             timeout_graceful_shutdown=2,
         )
     )
+    doors = [home.runner_socket]
+    if settings.login_required:
+        doors += [home.people_socket, home.machines_socket]
     try:
-        server.run(sockets=[_unix_socket(home.runner_socket), _tcp_socket(settings.runner_port)])
+        server.run(sockets=[*map(_unix_socket, doors), _tcp_socket(settings.runner_port)])
     finally:
         runner.stop()
         ledger.close()
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """Only the user the workspace runs as can reach it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Only the user the workspace runs as can reach it, or the group of a folder that is shared.
+
+    A folder with the setgid bit is one that somebody has made to be shared with its group, as
+    containers do; any other is closed to everybody else.
+    """
+    shared = path.parent.is_dir() and bool(path.parent.stat().st_mode & stat.S_ISGID)
+    if not shared:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
-    mask = os.umask(0o177)
+    mask = os.umask(0o117 if shared else 0o177)
     try:
         listener.bind(str(path))
     finally:

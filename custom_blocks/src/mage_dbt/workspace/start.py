@@ -101,7 +101,12 @@ class Start:
         require_room(home.root, ROOM_TO_START)
         for folder in (home.logs, home.mage_data, home.mage_project):
             folder.mkdir(parents=True, exist_ok=True)
-        read_or_make(home.api_token)
+        for secret in (
+            home.api_token,
+            *(home.proxy_people_secret, home.proxy_machines_secret),
+            *(home.runner_to_mage_secret, home.mage_jwt_secret),
+        ):
+            read_or_make(secret)
 
     @property
     def _uses_demo(self) -> bool:

@@ -1,0 +1,39 @@
+"""Which role a request at the runner needs. The one list: what is dangerous is said here only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mage_dbt.errors import Forbidden
+from mage_dbt.identity.role import Role
+from mage_dbt.request import Operation, Request
+
+NEEDED: Mapping[Operation, Role] = {
+    Operation.BUILD: Role.ANALYST,
+    Operation.RERUN_FAILED: Role.ANALYST,
+    Operation.COMMAND: Role.ANALYST,
+    # dbt drops the table while readers use it, and its dependent views with it.
+    Operation.FULL_REFRESH: Role.OPERATOR,
+}
+"""An operation that is not here is dangerous until somebody says otherwise."""
+
+DANGEROUS_FLAGS = ("--full-refresh",)
+"""Of a dbt command: with one of these it is what FULL_REFRESH is."""
+
+
+def needed(request: Request) -> Role:
+    """The least role that may ask for this. A rerun needs what the run it repeats needed."""
+    if request.operation is Operation.COMMAND:
+        flags = request.dbt_command().flags
+        if any(flag in DANGEROUS_FLAGS for flag in flags):
+            return Role.OPERATOR
+    return NEEDED.get(request.operation, Role.OPERATOR)
+
+
+def require(role: Role, wanted: Role, what: str) -> None:
+    """Raises Forbidden when `role` is less than `wanted`; `what` is what was asked for."""
+    if role < wanted:
+        raise Forbidden(
+            f"{what} is for the role {wanted}; yours here is {role}.",
+            "docs/security.md says which role may what, and through which door.",
+        )

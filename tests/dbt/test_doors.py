@@ -1,0 +1,216 @@
+"""The runner's doors with the login on: who comes in where, and with which rights at most."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from mage_dbt.errors import Forbidden
+from mage_dbt.request import Request
+from mage_dbt.run import RunState
+from mage_dbt.workspace.secret_files import read_or_make
+from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+
+ADDRESS = "https://mage.example.com"
+
+PEOPLE = {
+    "vera@example.com": "viewers",
+    "ana@example.com": "analysts,viewers",
+    "olga@example.com": "operators",
+    "otto@example.com": "owners",
+    "nobody@example.com": "marketing",
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A runner that asks for the login, on a real repository and database."""
+    folder = tmp_path_factory.mktemp("doors")
+    repository = make_repository(folder / "repository", "steps")
+    stack = start_stack(
+        folder,
+        DBT_METRIC_REPO=str(repository),
+        LOGIN_REQUIRED="true",
+        MAGE_PUBLIC_URL=ADDRESS,
+        LOGIN_VIEWER_GROUPS="viewers",
+        LOGIN_ANALYST_GROUPS="analysts",
+        LOGIN_OPERATOR_GROUPS="operators",
+        LOGIN_OWNER_GROUPS="owners",
+    )
+    try:
+        for file in (stack.home.proxy_people_secret, stack.home.proxy_machines_secret):
+            read_or_make(file)
+        stack.live(git(repository, "rev-parse", "HEAD"))
+        yield stack
+    finally:
+        stop_stack(stack)
+
+
+def at(socket: Path, **headers: str) -> httpx.Client:
+    return httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(socket)),
+        base_url=ADDRESS.replace("https", "http"),
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        timeout=60,
+    )
+
+
+def person(stack: Stack, name: str, **headers: str) -> httpx.Client:
+    return at(
+        stack.home.people_socket,
+        X_Workspace_Proxy=stack.home.proxy_people_secret.read_text(),
+        X_Forwarded_Email=name,
+        X_Forwarded_Groups=PEOPLE[name],
+        **headers,
+    )
+
+
+def machine(stack: Stack, name: str, groups: str) -> httpx.Client:
+    return at(
+        stack.home.machines_socket,
+        X_Workspace_Proxy=stack.home.proxy_machines_secret.read_text(),
+        X_Forwarded_Email=name,
+        X_Forwarded_Groups=groups,
+    )
+
+
+def callers(stack: Stack, run: str) -> list[Any]:
+    with psycopg.connect(stack.postgres.url("runner")) as connection:
+        return connection.execute("select caller from ledger.run where id = %s", (run,)).fetchall()
+
+
+def test_nothing_but_ping_answers_around_the_proxy(guarded: Stack) -> None:
+    token = guarded.home.api_token.read_text()
+    address = f"http://127.0.0.1:{guarded.settings.runner_port}"
+    with httpx.Client(base_url=address, trust_env=False) as http:
+        assert http.get("/ping").status_code == 200
+        for headers in ({}, {"Authorization": f"Bearer {token}"}):
+            for path in ("/v1/status", "/metrics", "/openapi.json", "/ping/", "//ping", "/Ping"):
+                assert http.get(path, headers=headers).status_code == 401, path
+    other = guarded.home.proxy_machines_secret.read_text()
+    for secret in ("", "x", other):
+        with at(
+            guarded.home.people_socket,
+            X_Workspace_Proxy=secret,
+            X_Forwarded_Email="otto@example.com",
+            X_Forwarded_Groups="owners",
+        ) as http:
+            for path in ("/runner/ping", "/runner/v1/status", "/ping", "/"):
+                assert http.get(path).status_code == 401, path
+
+
+def test_a_viewer_reads_and_begins_nothing(guarded: Stack) -> None:
+    with person(guarded, "vera@example.com") as http:
+        assert http.get("/runner/v1/status").status_code == 200
+        assert http.get("/runner/v1/models").json()["models"]
+        for path in ("/runner/v1/runs", "/runner/v1/plans"):
+            refused = http.post(path, json={"select": "apart"})
+            assert refused.status_code == 403
+            assert "for the role analyst; yours here is viewer" in refused.json()["detail"]
+    with person(guarded, "nobody@example.com") as http:
+        refused = http.get("/runner/v1/status")
+        assert refused.status_code == 403 and "in no group" in refused.json()["detail"]
+
+
+def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: Stack) -> None:
+    with person(guarded, "ana@example.com") as http:
+        told = http.post("/runner/v1/runs", json={"select": "apart"})
+        assert told.status_code == 202
+        assert told.headers["location"] == f"/runner/v1/runs/{told.json()['id']}"
+        assert callers(guarded, told.json()["id"]) == [("ana@example.com",)]
+        forged = http.post("/runner/v1/runs", json={"caller": "olga@example.com"})
+        assert forged.status_code == 422
+        guarded.over(guarded.client.run(told.json()["id"]))
+
+
+def test_a_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Stack) -> None:
+    asked: dict[str, Any] = {"operation": "full_refresh", "select": "facts"}
+    typed: dict[str, Any] = {"operation": "command", "command": "run --full-refresh -s facts"}
+    with person(guarded, "ana@example.com") as http:
+        for body in (asked, typed):
+            refused = http.post("/runner/v1/runs", json=body)
+            assert refused.status_code == 403 and "for the role operator" in refused.text
+    with person(guarded, "olga@example.com") as http:
+        begun = http.post("/runner/v1/runs", json=asked).json()
+        run = guarded.over(guarded.client.run(begun["id"]))
+    # Nothing it reads was ever built.
+    assert run.state is RunState.ERROR and run.caller == "olga@example.com"
+    again = {"operation": "rerun_failed", "of": run.id}
+    with person(guarded, "ana@example.com") as http:
+        assert http.post("/runner/v1/runs", json=again).status_code == 403
+    with pytest.raises(Forbidden):
+        guarded.client.submit(Request.parse(again))
+    with person(guarded, "otto@example.com") as http:
+        accepted = http.post("/runner/v1/runs", json=again)
+        assert accepted.status_code == 202
+        guarded.over(guarded.client.run(accepted.json()["id"]))
+
+
+def test_what_comes_from_mage_is_an_analysts_whoever_it_claims_to_be(guarded: Stack) -> None:
+    run = guarded.run(select="apart", caller="otto@example.com", cause="form")
+    assert callers(guarded, run.id) == [("otto@example.com via Mage",)]
+    for asked in (
+        {"operation": "full_refresh", "select": "apart"},
+        {"operation": "command", "command": "build --full-refresh"},
+    ):
+        with pytest.raises(Forbidden, match="for the role operator; yours here is analyst"):
+            guarded.client.submit(Request.parse({**asked, "caller": "otto@example.com"}))
+
+
+def test_a_machine_has_the_role_of_its_groups_and_a_door_of_its_own(guarded: Stack) -> None:
+    with machine(guarded, "chat-bot", "analysts") as http:
+        run = http.post("/v1/runs", json={"select": "apart", "caller": "kim"}).json()["id"]
+        assert callers(guarded, run) == [("chat-bot: kim",)]
+        refused = http.post("/v1/runs", json={"operation": "full_refresh", "select": "apart"})
+        assert refused.status_code == 403
+        assert http.get("/v1/status", headers={"Origin": ADDRESS}).status_code == 403
+        assert http.get("/runner/v1/status").status_code == 404
+        guarded.over(guarded.client.run(run))
+    with machine(guarded, "stranger", "") as http:
+        assert http.get("/v1/status").status_code == 403
+
+
+def test_another_page_or_host_is_refused_whoever_is_signed_in(guarded: Stack) -> None:
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ):
+        with person(guarded, "otto@example.com", **headers) as http:
+            refused = http.post("/runner/v1/runs", json={"select": "apart"})
+            assert refused.status_code == 403, headers
+    with person(guarded, "otto@example.com", Origin=ADDRESS) as http:
+        assert http.get("/runner/v1/status").status_code == 200
+
+
+def test_a_new_secret_of_the_proxy_holds_at_once(guarded: Stack) -> None:
+    with person(guarded, "ana@example.com") as http:
+        file = guarded.home.proxy_people_secret
+        file.write_text("another")
+        try:
+            assert http.get("/runner/v1/status").status_code == 401
+        finally:
+            file.write_text(http.headers["X-Workspace-Proxy"])
+        assert http.get("/runner/v1/status").status_code == 200
+
+
+def test_a_socket_is_its_users_alone_unless_its_folder_is_shared(guarded: Stack) -> None:
+    people, machines = guarded.home.people_socket, guarded.home.machines_socket
+    for one in (guarded.home.runner_socket, people, machines):
+        assert stat.S_IMODE(one.stat().st_mode) == 0o600
+        assert stat.S_IMODE(one.parent.stat().st_mode) == 0o700
+    people.parent.chmod(0o2750)
+    try:
+        guarded.restart_runner()
+        assert stat.S_IMODE(people.stat().st_mode) == 0o660
+        assert stat.S_IMODE(people.parent.stat().st_mode) == 0o2750
+        assert stat.S_IMODE(machines.stat().st_mode) == 0o600
+    finally:
+        people.parent.chmod(0o700)

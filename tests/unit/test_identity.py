@@ -1,0 +1,151 @@
+"""Who somebody is, read from headers that only the proxy can have set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mage_dbt.api.caller import Caller, Door
+from mage_dbt.errors import Forbidden, RequestError, SettingError, Unauthorized
+from mage_dbt.identity import rights
+from mage_dbt.identity.groups import Groups
+from mage_dbt.identity.origin import refuse_other_page
+from mage_dbt.identity.person import Person
+from mage_dbt.identity.role import Role
+from mage_dbt.request import Operation, Request
+from mage_dbt.settings import Settings
+
+LOGIN = {
+    "LOGIN_REQUIRED": "true",
+    "MAGE_PUBLIC_URL": "https://mage.example.com",
+    "LOGIN_VIEWER_GROUPS": "everybody",
+    "LOGIN_ANALYST_GROUPS": "analysts, data",
+    "LOGIN_OPERATOR_GROUPS": "operators",
+    "LOGIN_OWNER_GROUPS": "owners",
+}
+
+GROUPS = Groups.of(Settings.load(LOGIN, Path("/no/such.env")))
+
+
+def headers(*given: tuple[str, str]) -> Callable[[str], list[str]]:
+    return lambda name: [value for one, value in given if one.lower() == name.lower()]
+
+
+def person(*groups: str, name: str = "ana@example.com", secret: str = "s") -> Person:
+    listed = [("X-Forwarded-Groups", one) for one in groups]
+    given = [("X-Workspace-Proxy", secret), ("X-Forwarded-Email", name), *listed]
+    return Person.read(headers(*given), "s", GROUPS)
+
+
+def test_the_highest_role_that_a_group_gives_is_the_persons() -> None:
+    assert person("everybody").role is Role.VIEWER
+    assert person("everybody,data").role is Role.ANALYST
+    assert person("owners", "everybody").role is Role.OWNER
+    assert person("x , operators").role is Role.OPERATOR
+    assert person("data", name="Ana@Example.com").name == "ana@example.com"
+
+
+def test_somebody_in_no_group_is_told_so_by_name() -> None:
+    for groups in ((), ("",), ("Owners",), ("owners2",)):
+        with pytest.raises(Forbidden, match=r"ana@example\.com is signed in, and in no group"):
+            person(*groups)
+
+
+@pytest.mark.parametrize("secret", ["", "S", "ss", "s ", "é"])
+def test_without_the_proxys_secret_nothing_is_believed(secret: str) -> None:
+    with pytest.raises(Unauthorized):
+        person("owners", secret=secret)
+
+
+def test_two_secrets_no_secret_or_two_names_are_nobody() -> None:
+    secret, name = ("X-Workspace-Proxy", "s"), ("X-Forwarded-Email", "a@b.example")
+    group = ("X-Forwarded-Groups", "owners")
+    for given in ([name, group], [secret, secret, name, group], [secret, name, name, group]):
+        with pytest.raises(Unauthorized):
+            Person.read(headers(*given), "s", GROUPS)
+    with pytest.raises(Unauthorized):  # an empty secret file opens nothing
+        Person.read(headers(("X-Workspace-Proxy", ""), name, group), "", GROUPS)
+
+
+@pytest.mark.parametrize("name", ["ana", "", "a b@example.com", "a\n@x", "x" * 250 + "@a.example"])
+def test_a_name_that_is_no_address_is_refused(name: str) -> None:
+    with pytest.raises(Forbidden, match="no e-mail address"):
+        person("owners", name=name)
+
+
+def test_a_full_refresh_is_for_operators_however_it_is_written() -> None:
+    def needed(**asked: object) -> Role:
+        return rights.needed(Request.parse(asked))
+
+    assert needed(operation="build") is Role.ANALYST
+    assert needed(operation="command", command="build -s a") is Role.ANALYST
+    assert needed(operation="full_refresh", select="a") is Role.OPERATOR
+    assert needed(operation="command", command="run --full-refresh -s a") is Role.OPERATOR
+    assert needed(operation="command", command="seed --full-refresh") is Role.OPERATOR
+
+
+def test_every_operation_is_on_the_list_of_what_it_needs() -> None:
+    assert set(rights.NEEDED) == set(Operation)
+
+
+def test_who_stands_in_the_ledger_follows_from_the_door() -> None:
+    ana = Caller(Door.PEOPLE, Role.ANALYST, "ana@example.com")
+    assert ana.told("") == ana.told("ana@example.com") == "ana@example.com"
+    with pytest.raises(RequestError, match="signed in as ana@example.com"):
+        ana.told("olga@example.com")
+    notebook = Caller(Door.MAGE, Role.ANALYST)
+    assert notebook.told("olga@example.com") == "olga@example.com via Mage"
+    assert notebook.told("Mage, trigger API") == "Mage, trigger API"
+    assert Caller(Door.MAGE, Role.OWNER).told("kim") == "kim"
+    assert Caller(Door.MACHINES, Role.ANALYST, "bot").told("kim") == "bot: kim"
+    assert Caller(Door.TOKEN, Role.OWNER).told("") == "API"
+
+
+def test_only_our_own_pages_for_our_own_host_are_answered() -> None:
+    def check(*given: tuple[str, str], method: str = "POST") -> None:
+        refuse_other_page(headers(*given), method, "mage.example.com", "https://mage.example.com")
+
+    host = ("Host", "mage.example.com")
+    check(host)
+    check(host, ("Origin", "https://mage.example.com"), ("Sec-Fetch-Site", "same-origin"))
+    check(host, ("Sec-Fetch-Site", "cross-site"), method="GET")  # a link in a chat
+    for wrong in (
+        [],
+        [("Host", "mage.example.com.evil.example")],
+        [host, host],
+        [host, ("Origin", "null")],
+        [host, ("Origin", "http://mage.example.com")],
+        [host, ("Origin", "https://mage.example.com:444")],
+        [host, ("Sec-Fetch-Site", "cross-site")],
+        [host, ("Sec-Fetch-Site", "same-site")],
+    ):
+        with pytest.raises(Forbidden):
+            check(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://Mage.example.com:443/", "https://mage.example.com"),
+        ("http://127.0.0.1:4180", "http://127.0.0.1:4180"),
+        ("http://[::1]:80", "http://[::1]"),
+    ],
+)
+def test_the_origin_is_written_as_a_browser_writes_it(address: str, origin: str) -> None:
+    settings = Settings.load({**LOGIN, "MAGE_PUBLIC_URL": address}, Path("/no/such.env"))
+    assert settings.public_origin == origin
+
+
+def test_half_a_login_is_refused_at_start() -> None:
+    for missing, says in (("MAGE_PUBLIC_URL", "MAGE_PUBLIC_URL"), ("LOGIN_", "let nobody in")):
+        left = {
+            name: value
+            for name, value in LOGIN.items()
+            if name == "LOGIN_REQUIRED" or not name.startswith(missing)
+        }
+        with pytest.raises(SettingError, match=says):
+            Settings.load(left, Path("/no/such.env"))
+    settings = Settings.load(LOGIN, Path("/no/such.env"))
+    assert Settings.load(settings.as_environment(), Path("/no/such.env")) == settings
