@@ -57,6 +57,31 @@ class Home:
         return self.secrets / "mage-jwt"
 
     @property
+    def people_cookie_secret(self) -> Path:
+        """What the people's proxy encrypts its session cookies with; another one ends them all."""
+        return self.secrets / "cookie-people"
+
+    @property
+    def machines_cookie_secret(self) -> Path:
+        """The machines' proxy must be given one; it gives out no cookie."""
+        return self.secrets / "cookie-machines"
+
+    @property
+    def identity_client_secret(self) -> Path:
+        """The people's proxy's own secret at the identity provider."""
+        return self.secrets / "identity-client-secret"
+
+    @property
+    def development_bot_secret(self) -> Path:
+        """With it a program gets JWTs from the development identity provider."""
+        return self.secrets / "development-bot"
+
+    @property
+    def development_provider(self) -> Path:
+        """The development identity provider's files: its people, its keys."""
+        return self.root / "identity-provider"
+
+    @property
     def alert_urls(self) -> Path:
         """Where alerts go: one address a line, written by people; ALERT_URLS_FILE names another."""
         return self.secrets / "alert-urls"

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,6 +118,35 @@ def lock(home: Home, upgrade: bool, progress: Progress) -> None:
                 shutil.copyfile(DBT.lock, TEST.lock)
             installer.resolve(recipe, recipe.lock, uv, upgrade)
             progress.say(f"{recipe.lock.relative_to(CHECKOUT)} written")
+
+
+def ensure_tool(
+    home: Home,
+    name: str,
+    version: Iterable[str],
+    make: Callable[[Path, Callable[[list[str]], str]], None],
+    progress: Progress,
+) -> Path:
+    """The folder of a tool that is not Python's, made when it is missing or of another version.
+
+    `version` is all that it depends on. `make` fills the folder it is given, and runs commands
+    there with the function it is given. Raises MachineError with the end of what a command said.
+    """
+    folder = _folder(home)
+    wanted = f"{name}-{_digest(*version, str(folder))}"
+    path = folder / wanted
+    if _link(folder / name) == wanted and path.is_dir():
+        return path
+    with _only_installer(folder, progress) as installer:
+        if _link(folder / name) != wanted or not path.is_dir():
+            began = time.monotonic()
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            with progress.during(f"making {name}"):
+                make(path, lambda command: installer.run(command, path))
+            _publish(folder / name, wanted)
+            progress.say(f"{name} is ready ({time.monotonic() - began:.0f} s)")
+    return path
 
 
 def remove_unused(home: Home) -> None:
@@ -223,13 +252,17 @@ class _Installer:
             for process in self._running:
                 process.terminate()
 
-    def _run(self, command: list[str]) -> str:
+    def run(self, command: list[str], directory: Path) -> str:
+        """Runs a command there; gives what it said."""
+        return self._run(command, directory)
+
+    def _run(self, command: list[str], directory: Path | None = None) -> str:
         # The lock's descriptor goes along: a next start waits even for a pip or uv that outlived
         # the start which began it.
         process = subprocess.Popen(
             command,
             env=self._environ,
-            cwd=self._folder,
+            cwd=directory or self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,214 @@
+"""The real proxies and a real identity provider, in front of servers that say what they see."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace import identity_provider, oauth2_proxy, proxies
+from mage_dbt.workspace.identity_provider import Machine
+from mage_dbt.workspace.keeper import Order
+from mage_dbt.workspace.progress import Progress
+from mage_dbt.workspace.secret_files import read_or_make
+from tests.conftest import not_run
+from tests.live import free_ports, share_environments, wait_until
+from tests.login.echo import echo
+
+BUILD_SECONDS = 900
+"""A first build of oauth2-proxy on a busy machine; afterwards it is there."""
+
+ANSWER_SECONDS = 30.0
+
+ALL_GROUPS = "viewers, analysts, operators, owners"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
+
+
+@dataclass
+class Chain:
+    """Provider, people's proxy and machines' proxy on ports of loopback."""
+
+    home: Home
+    people_port: int
+    machines_port: int
+    provider_port: int
+    logs: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def people(self) -> str:
+        return f"http://127.0.0.1:{self.people_port}"
+
+    @property
+    def machines(self) -> str:
+        return f"http://127.0.0.1:{self.machines_port}"
+
+    @property
+    def provider(self) -> str:
+        return f"http://127.0.0.1:{self.provider_port}"
+
+    def client(self) -> httpx.Client:
+        """A browser without a login."""
+        return httpx.Client(base_url=self.people, trust_env=False, timeout=ANSWER_SECONDS)
+
+    @contextmanager
+    def sign_in(self, email: str) -> Iterator[httpx.Client]:
+        """A browser in which `email` has signed in."""
+        with self.client() as client:
+            answer = try_to_sign_in(client, email)
+            assert answer.status_code == 200, answer.text
+            yield client
+
+    def token(self, client: str, secret: Path) -> str:
+        """A JWT for a machine."""
+        answer = httpx.post(
+            f"{self.provider}/token",
+            data={"grant_type": "client_credentials"},
+            auth=(client, secret.read_text()),
+            trust_env=False,
+            timeout=ANSWER_SECONDS,
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def set_people(self, people: list[dict[str, Any]]) -> None:
+        """Changes who the provider knows; it looks at every login and refresh."""
+        (self.home.development_provider / "people.json").write_text(json.dumps(people))
+
+    def log(self, name: str) -> str:
+        return self.logs[name].read_text(errors="replace")
+
+
+def try_to_sign_in(client: httpx.Client, email: str, path: str = "/") -> httpx.Response:
+    """Goes through the provider's page as `email`; the last answer."""
+    page = client.get(path, follow_redirects=True)
+    assert "Who are you?" in page.text, f"{page.url}: {page.status_code} {page.text[:300]}"
+    return client.post(page.url, data={"email": email}, follow_redirects=True)
+
+
+@pytest.fixture(scope="session")
+def proxy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """oauth2-proxy, built with Go by the first test that needs it."""
+    if shutil.which("go") is None:
+        not_run("no Go here; oauth2-proxy is built with it")
+    return oauth2_proxy.ensure(Home(Settings.load().workspace_home), progress())
+
+
+@pytest.fixture(scope="session")
+def provider_program() -> Path:
+    if shutil.which("npm") is None:
+        not_run("no node and npm here; the development identity provider is made with them")
+    return identity_provider.ensure(Home(Settings.load().workspace_home), progress())
+
+
+def progress() -> Progress:
+    return Progress(psutil.Process().create_time())
+
+
+@contextmanager
+def running(
+    order: Order, environ: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for as long as the block lasts."""
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            order.command,
+            cwd=order.directory,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def probe() -> bool | str:
+        assert process.poll() is None, f"it ended:\n{log.read_text()[-3000:]}"
+        try:
+            return httpx.get(url, trust_env=False, timeout=5).status_code == 200 or "not 200"
+        except httpx.HTTPError as error:
+            return str(error)
+
+    wait_until(f"{url} to answer", probe, 60)
+
+
+@contextmanager
+def chain(
+    folder: Path, proxy: Path, machines: tuple[Machine, ...] = (), **people_environ: str
+) -> Iterator[Chain]:
+    """All of it in `folder`, on free ports, before servers that answer with what they saw."""
+    home = Home(folder / "home")
+    share_environments(home)
+    for path in (home.proxy_people_secret, home.proxy_machines_secret):
+        read_or_make(path)
+    people_port, machines_port, provider_port = free_ports(3)
+    found = Chain(home, people_port, machines_port, provider_port)
+    people_door, machines_door = folder / "p", folder / "m"
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    identity = {
+        "IDENTITY_ISSUER": found.provider,
+        "IDENTITY_CLIENT": identity_provider.CLIENT,
+        "PEOPLE_GROUPS": ALL_GROUPS,
+        "MACHINES_AUDIENCE": identity_provider.AUDIENCE,
+        "MACHINES_GROUPS": "operators",
+    }
+    with ExitStack() as stack:
+        for socket in (people_door / "mage.sock", people_door / "runner.sock"):
+            stack.enter_context(echo(socket))
+        stack.enter_context(echo(machines_door / "runner.sock"))
+
+        def start(name: str, order: Order, environ: Mapping[str, str], url: str) -> None:
+            log = found.logs[name] = folder / f"{name}.log"
+            wait_for_answer(url, stack.enter_context(running(order, environ, log)), log)
+
+        order = identity_provider.order(home, provider_port, found.people, machines)
+        start("provider", order, plain, f"{found.provider}/.well-known/openid-configuration")
+        environ = proxies.people_environment(home, people_door, people_port, found.people, identity)
+        environ |= proxies.PLAIN_HTTP | people_environ
+        start("people", proxies.people_order(proxy), environ, f"{found.people}/ping")
+        environ = proxies.machines_environment(home, machines_door, machines_port, identity)
+        start("machines", proxies.machines_order(proxy), environ, f"{found.machines}/ping")
+        yield found
+
+
+STRANGER = "stranger-bot"
+
+
+def stranger(folder: Path) -> Machine:
+    """A client of the same provider that is in no group of ours."""
+    return Machine(STRANGER, folder / "stranger-secret", ("somebody-elses",))
+
+
+@pytest.fixture(scope="session")
+def doors_open(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
+) -> Iterator[Chain]:
+    """The chain that most tests share."""
+    folder = tmp_path_factory.mktemp("login")
+    with chain(folder, proxy_program, (stranger(folder),)) as found:
+        yield found
