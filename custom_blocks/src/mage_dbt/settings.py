@@ -51,6 +51,12 @@ def _port(value: str) -> int:
     return port
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+        raise ValueError("it is the name or the IPv4 address of a machine")
+    return value
+
+
 def _count(value: str) -> int:
     count = int(value)
     if not 1 <= count <= 1000:
@@ -225,6 +231,11 @@ class Settings:
     )
     runner_calls_per_minute: int = _setting(
         "600", _rate, "How many calls of the runner's HTTP API one caller may make in a minute."
+    )
+    postgres_host: str = _setting(
+        "127.0.0.1",
+        _host,
+        "Where the workspace's PostgreSQL is, for containers; `./scripts/start` has its own here.",
     )
     postgres_port: int = _setting("5439", _port, "The embedded PostgreSQL's port on 127.0.0.1.")
     login_required: bool = _setting(

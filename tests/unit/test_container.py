@@ -1,0 +1,69 @@
+"""What a container's entry point finds, and what it refuses, without starting anything."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mage_dbt.container.databases import url_of
+from mage_dbt.errors import SettingError
+from mage_dbt.home import Home
+from mage_dbt.mage import project
+from mage_dbt.settings import Settings
+from mage_dbt.workspace.environments import MAGE, python_of
+from mage_dbt.workspace.ports import require_free
+
+NO_FILE = Path("/nonexistent/workspace.env")
+
+
+def settings(home: Path, **environ: str) -> Settings:
+    return Settings.load({"WORKSPACE_HOME": str(home), **environ}, NO_FILE)
+
+
+def test_a_role_of_its_own_gets_its_password_from_the_mounted_file(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "postgres-mage").write_text("p@ss/word\n")
+    given = settings(tmp_path, POSTGRES_HOST="postgres", POSTGRES_PORT="5432")
+    url = url_of("mage", given, Home(tmp_path))
+    assert url == "postgresql://mage:p%40ss%2Fword@postgres:5432/workspace"
+
+
+def test_without_the_file_the_start_says_what_to_mount(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="secrets/postgres-runner cannot be read.*Mount"):
+        url_of("runner", settings(tmp_path), Home(tmp_path))
+
+
+def test_one_url_for_all_is_taken_apart_by_schema(tmp_path: Path) -> None:
+    given = settings(tmp_path, WORKSPACE_DATABASE_URL="postgresql://u:p@db.example/w")
+    assert "search_path%3Dmage" in url_of("mage", given, Home(tmp_path))
+    assert "search_path%3Dledger" in url_of("runner", given, Home(tmp_path))
+
+
+def test_a_postgresql_elsewhere_is_not_for_scripts_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="POSTGRES_HOST=postgres is for containers"):
+        require_free(settings(tmp_path, POSTGRES_HOST="postgres"))
+
+
+def test_files_in_a_folder_shared_with_a_group_can_be_written_by_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.mage_project.mkdir(parents=True)
+    home.mage_project.chmod(0o2770)
+    project.install(settings(tmp_path), home)
+    file = home.mage_project / "pipelines" / "daily_full_build" / "triggers.yaml"
+    assert file.stat().st_mode & 0o777 == 0o660
+
+
+def test_files_in_a_folder_of_ones_own_cannot(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    project.install(settings(tmp_path), home)
+    file = home.mage_project / "pipelines" / "daily_full_build" / "triggers.yaml"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_mages_entry_point_needs_nothing_that_mages_environment_lacks() -> None:
+    mage = str(python_of(Home(Settings.load().workspace_home), MAGE))
+    code = "import sys, mage_dbt.container.mage; print({'psycopg', 'dbt'} & set(sys.modules))"
+    done = subprocess.run([mage, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
