@@ -26,7 +26,7 @@ from mage_dbt.workspace.postgres import WAREHOUSE, Postgres
 from mage_dbt.workspace.programs import Databases
 from mage_dbt.workspace.progress import Progress, wait_for
 from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt.workspace.supervisor import Program, Supervisor
 from tests.live import free_ports
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -46,6 +46,7 @@ class Stack:
     supervisor: Supervisor
     progress: Progress
     runner_environment: dict[str, str]
+    """What the runner finds beside what it always does, from its next start on."""
     client: RunnerClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -190,20 +191,20 @@ def start_stack(folder: Path, **environ: str) -> Stack:
     supervisor.wait("postgres")
     postgres.prepare_workspace()
     postgres.prepare_warehouse()
-    databases = Databases(
-        for_mage(postgres.url("mage")),
-        postgres.url("runner"),
-        postgres.warehouse_environment(),
-    )
+
+    def runner() -> Program:
+        mage, ledger = for_mage(postgres.url("mage")), postgres.url("runner")
+        databases = Databases(mage, ledger, postgres.warehouse_environment())
+        return programs.runner(settings, home, databases)
+
+    changed: dict[str, str] = {}
     if settings.dbt_metric_repo:
         supervisor.start(programs.git_sync(settings, home))
         supervisor.wait("git-sync")
-    runner = programs.runner(settings, home, databases)
-    environment = dict(runner.environment)
-    supervisor.start(replace(runner, environment=environment))
+    supervisor.start(replace(runner(), renew=lambda: {**runner().environment, **changed}))
     supervisor.wait("runner")
     repository = Path(settings.dbt_metric_repo or "")
-    return Stack(settings, home, repository, postgres, supervisor, progress, environment)
+    return Stack(settings, home, repository, postgres, supervisor, progress, changed)
 
 
 def stop_stack(stack: Stack) -> None:

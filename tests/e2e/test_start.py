@@ -13,7 +13,6 @@ from mage_dbt.client import RunnerClient
 from mage_dbt.mage.api import MageApi
 from mage_dbt.processes import ended, wait_until_ended
 from mage_dbt.run import RunState
-from mage_dbt.workspace.postgres import Postgres
 from tests.dbt.conftest import make_repository
 from tests.live import LiveWorkspace, command_line, share_environments, wait_until
 
@@ -97,8 +96,7 @@ def test_no_secret_is_on_a_command_line(running: LiveWorkspace) -> None:
 
 
 def test_mage_cannot_write_to_the_warehouse(running: LiveWorkspace) -> None:
-    warehouse = Postgres(running.home, running.settings.postgres_port).warehouse_environment()
-    password = warehouse["DBT_ENV_SECRET_WAREHOUSE_PASSWORD"]
+    password = (running.home.secrets / "postgres-dbt").read_text()
     for one in (running.child("mage"), running.child("git-sync")):
         environ = one.environ()
         assert password not in environ.values()

@@ -92,6 +92,47 @@ def test_only_dbt_writes_to_the_warehouse(server: Server) -> None:
         assert server.ask(role, "warehouse", "select 1") == "OperationalError"
 
 
+def test_a_notebook_reads_what_dbt_builds_and_changes_nothing(server: Server) -> None:
+    for sql in ("create schema later", "create table later.orders as select 7 as id"):
+        assert server.ask("dbt", "warehouse", sql) == "done"
+    assert server.ask("analyst", "warehouse", "select id from later.orders") == "7"
+    for sql in (
+        "delete from later.orders",
+        "insert into later.orders values (1)",
+        "truncate later.orders",
+        "drop table later.orders",
+        "create table later.mine (id int)",
+        "create table public.mine (id int)",
+        "create temporary table mine (id int)",
+        "create schema mine",
+        "select lo_create(0)",
+        "select lo_from_bytea(0, 'x')",
+        "copy later.orders to program 'id'",
+        "alter role analyst superuser",
+        "set role dbt",
+    ):
+        # Read only is a setting of the session's, so it is the rights that have to refuse.
+        refused = server.ask("analyst", "warehouse", f"set transaction_read_only = off; {sql}")
+        assert refused == "InsufficientPrivilege", sql
+    assert server.ask("dbt", "warehouse", "select count(*) from later.orders") == "1"
+
+
+def test_a_notebook_sees_no_other_database(server: Server) -> None:
+    for database in ("workspace", "postgres", "template1"):
+        assert server.ask("analyst", database, "select 1") == "OperationalError"
+    for table in ("mage.users", "ledger.run", "line.place"):
+        assert server.ask("analyst", "warehouse", f"select 1 from {table}") == "UndefinedTable"
+
+
+def test_a_notebook_that_is_left_open_does_not_hold_up_the_build(server: Server) -> None:
+    shown = "show idle_in_transaction_session_timeout"
+    assert server.ask("analyst", "warehouse", shown) == "1min"
+    assert server.ask("analyst", "warehouse", "show statement_timeout") == "10min"
+    assert server.ask("analyst", "warehouse", "set temp_file_limit = '9GB'") == (
+        "InsufficientPrivilege"
+    )
+
+
 def test_preparing_twice_changes_nothing(server: Server) -> None:
     server.prepare()
     assert server.ask("mage", "workspace", "select 1") == "1"

@@ -27,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mage_dbt import redaction
 from mage_dbt.errors import Unavailable, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
@@ -286,7 +287,7 @@ def _own() -> list[Path]:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     stopping = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda signum, frame: stopping.set())

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mage_dbt import secret_values
 from mage_dbt.alerts import deadline
 from mage_dbt.errors import SettingError, did_you_mean
 
@@ -34,6 +35,10 @@ OUR_PREFIXES = (
 
 INTERNAL_NAMES = ("WORKSPACE_INSTANCE", "RUNNER_SOCKET")
 """Set by the workspace on the processes it starts; not for people."""
+
+
+CREDENTIALS = re.compile(r"//[^/]*@")
+"""In a URL; they are never said again."""
 
 
 def _text(value: str) -> str:
@@ -183,6 +188,16 @@ class Settings:
     dbt_target: str | None = _setting(
         None, _text, "dbt's target. Unset: the profile's default; `prod` on the embedded warehouse."
     )
+    dbt_secrets_dir: Path | None = _setting(
+        None,
+        _path,
+        "A folder of files named DBT_ENV_SECRET_…, for your own profiles.yml. See docs/secrets.md.",
+    )
+    notebook_secrets_dir: Path | None = _setting(
+        None,
+        _path,
+        "A folder of files named NOTEBOOK_…, for what notebooks may know. See docs/secrets.md.",
+    )
     daily_build_at: time = _setting("08:00", _clock, "When the daily build starts, local time.")
     daily_build_timezone: str = _setting("Asia/Seoul", _zone, "The time zone of that clock.")
     morning_build_over_by: time | None = _setting(
@@ -204,6 +219,11 @@ class Settings:
         None,
         _database_url,
         "PostgreSQL for Mage's metadata and the ledger (postgresql://…). Unset: embedded.",
+    )
+    workspace_database_url_file: Path | None = _setting(
+        None,
+        _path,
+        "The file that holds WORKSPACE_DATABASE_URL, in its place. See docs/secrets.md.",
     )
     workspace_python: str = _setting(
         "python3", _text, "The Python (3.11 or 3.12) that both environments are made with."
@@ -279,6 +299,15 @@ class Settings:
             one.name: _value(name, one, environ.get(name) or written.get(name))
             for name, one in known.items()
         }
+        if file := values["workspace_database_url_file"]:
+            if values["workspace_database_url"]:
+                raise SettingError(
+                    "WORKSPACE_DATABASE_URL and WORKSPACE_DATABASE_URL_FILE are both set.",
+                    "Set one of them.",
+                )
+            name = "WORKSPACE_DATABASE_URL"
+            url = secret_values.read_file(file, f"{name}_FILE")
+            values["workspace_database_url"] = _value(name, known[name], url)
         settings = cls(**values)
         if over_by := settings.morning_build_over_by:
             wrong = deadline.unfit(settings.daily_build_at, over_by)
@@ -330,6 +359,8 @@ class Settings:
     def as_environment(self) -> dict[str, str]:
         """The settings as a process started by the workspace finds them; unset ones are absent."""
         values = {one.name.upper(): getattr(self, one.name) for one in fields(self)}
+        if self.workspace_database_url_file:
+            del values["WORKSPACE_DATABASE_URL"]  # it stays in its file
         return {name: _written(value) for name, value in values.items() if value is not None}
 
 
@@ -380,4 +411,5 @@ def _value(name: str, one: Field[Any], text: str | None) -> Any:
     try:
         return one.metadata["parse"](text)
     except ValueError as error:
-        raise SettingError(f"{name}={text} cannot be used: {error}.") from None
+        shown = CREDENTIALS.sub("//…@", text)
+        raise SettingError(f"{name}={shown} cannot be used: {error}.") from None

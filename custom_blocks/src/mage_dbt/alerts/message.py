@@ -6,10 +6,9 @@ line of text in which no channel finds a mention, a control character or a secre
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -18,6 +17,7 @@ from zoneinfo import ZoneInfo
 from mage_dbt.alerts.last_change import Change
 from mage_dbt.clock import Clock
 from mage_dbt.gitsync import without_credentials
+from mage_dbt.redaction import scrub
 from mage_dbt.run import NodeResult, Run, RunState
 
 LONGEST_TITLE = 80
@@ -29,10 +29,6 @@ LONGEST_WORDS = 120
 """Of dbt's reason, of a node's or person's name, and of what a person wrote."""
 
 NAMES_SHOWN = 5
-
-SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|_PASS$|_PWD$|PRIVATE_KEY", re.IGNORECASE)
-SHORTEST_SECRET = 4
-"""A shorter value stands in too many words that are no secret."""
 
 DBT_HEADING = re.compile(r"^\s*[\w ]*Error in [\w ]+ \S+ \(.*\)\s*$")
 """dbt's first line names the model and its file, which the message has already said."""
@@ -162,9 +158,9 @@ def one_line(text: str, longest: int) -> str:
     """`text` as one line of at most `longest` characters that no channel acts on.
 
     Control and invisible characters go; a mention (@channel, <!here>) or a tag is kept readable
-    and is none any more; what is a secret in this process's environment becomes stars.
+    and is none any more; what this process knows to be secret becomes stars.
     """
-    text = _without_secrets(without_credentials(text), os.environ)
+    text = scrub(without_credentials(text))
     text = " ".join(text.split())
     text = "".join(one for one in text if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co"))
     text = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
@@ -236,10 +232,3 @@ def _changed(change: Change | None, name: str, zone: ZoneInfo) -> str:
     subject = one_line(change.subject, LONGEST_WORDS)
     author = one_line(change.author, LONGEST_NAME)
     return f'{one_line(name, LONGEST_NAME)} by {author}, {when}, "{subject}" ({change.sha[:7]})'
-
-
-def _without_secrets(text: str, environ: Mapping[str, str]) -> str:
-    for name, value in environ.items():
-        if SECRET_NAME.search(name) and len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, "*****")
-    return text

@@ -33,6 +33,9 @@ PIPELINES = (
     "dbt_command",
 )
 
+THEIRS = ("io_config.yaml",)
+"""Files that are the analysts' once they are there: they add connections of their own to it."""
+
 API_TRIGGER = "API"
 DAILY_TRIGGER = "Every morning"
 DAILY_PIPELINE = "daily_full_build"
@@ -70,6 +73,9 @@ def install(settings: Settings, home: Home, now: datetime | None = None) -> None
         target = home.mage_project / relative
         if source.name == "triggers.yaml":
             _write_triggers(target, _triggers(source, target, token))
+        elif source.name in THEIRS:
+            if not target.exists():
+                _write(target, source.read_text())
         elif relative.parts[0] == "interactions":
             _write(target, _dump(_form(source, target)))
         elif "__pycache__" not in relative.parts:

@@ -7,10 +7,13 @@ import os
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import uvicorn
 
+from mage_dbt import redaction
 from mage_dbt.api.app import make_app
 from mage_dbt.errors import SettingError, WorkspaceError
 from mage_dbt.home import Home
@@ -25,21 +28,20 @@ log = logging.getLogger("mage_dbt.runner")
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; exits 1 with one sentence when it cannot start."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("yoyo", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         settings = Settings.load()
         _serve(settings, Home(settings.workspace_home))
     except WorkspaceError as error:
-        sys.exit(str(error))
+        sys.exit(redaction.scrub(str(error)))
 
 
 def _serve(settings: Settings, home: Home) -> None:
     if settings.workspace_database_url is None:
         raise SettingError("WORKSPACE_DATABASE_URL is not set for the runner.")
+    _hide_secrets(settings, home)
     Profile.of(settings, home)  # a wrong DBT_PROFILES_DIR must fail here, not at each commit
     for folder in (home.runs, home.commits, home.packages):
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,18 @@ def _serve(settings: Settings, home: Home) -> None:
     finally:
         runner.stop()
         ledger.close()
+
+
+def _hide_secrets(settings: Settings, home: Home) -> None:
+    """What this process knows beside dbt's secrets, which are hidden as they are read."""
+    password = urlsplit(settings.workspace_database_url or "").password
+    redaction.hide(settings.workspace_database_url or "", unquote(password or ""))
+    files = [*home.secrets.glob("*"), *filter(None, [settings.alert_urls_file])]
+    for file in files:
+        with suppress(OSError, UnicodeDecodeError):  # another user's
+            # Each is a secret whole; of the addresses of alerts, each line is.
+            lines = file.read_text().splitlines()
+            redaction.hide(*(line for line in lines if not line.startswith("#")))
 
 
 def _unix_socket(path: Path) -> socket.socket:

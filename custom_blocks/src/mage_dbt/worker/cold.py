@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
+from mage_dbt import redaction, secret_values
 from mage_dbt.errors import BadSelection, RequestError, WorkspaceError
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.settings import OUR_PREFIXES
@@ -25,6 +27,8 @@ TERMINATE_SECONDS = 1.5
 
 LOG_FILE = "worker.log"
 
+SECRETS_FOLDER = "DBT_SECRETS_DIR"
+
 NOT_FOR_DBT = (*OUR_PREFIXES, "MAGE_")
 """Beginnings of names that dbt never gets: the workspace's settings, with the ledger's URL."""
 
@@ -34,8 +38,15 @@ def dbt_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
     `client_connection_check_interval` makes PostgreSQL notice a killed worker within a second
     instead of at the end of its query (measured: 0.7 s against more than 8 s).
+
+    Its secrets are read here, each time, so that a changed password holds from the next process on.
+    Raises SettingError when one cannot be read.
     """
     kept = {name: value for name, value in environ.items() if not name.startswith(NOT_FOR_DBT)}
+    folder = kept.pop(SECRETS_FOLDER, "")
+    given = secret_values.read(environ, secret_values.FOR_DBT, Path(folder) if folder else None)
+    redaction.hide(*given.values())
+    kept |= given
     options = kept.get("PGOPTIONS", "")
     return kept | {
         "PGOPTIONS": f"{options} -c client_connection_check_interval=1000".strip(),

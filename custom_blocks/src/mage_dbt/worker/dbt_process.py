@@ -28,7 +28,7 @@ from google.protobuf.json_format import MessageToDict
 from mage_dbt.command import VALUE_FLAGS
 from mage_dbt.errors import did_you_mean
 from mage_dbt.plan import PlannedNode
-from mage_dbt.redaction import scrub
+from mage_dbt.redaction import scrub, scrub_data
 from mage_dbt.run import PASSED
 from mage_dbt.warehouse import lost_dependents, row_estimates
 from mage_dbt.worker import EVENTS_FILE, Job
@@ -500,7 +500,8 @@ class Session:
         return unique_id if isinstance(node, _Unplanned) else _name(node)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        self._events.write(scrub(json.dumps({"at": time.time(), "kind": kind, **data})) + "\n")
+        told = scrub_data({"at": time.time(), "kind": kind, **data})
+        self._events.write(json.dumps(told) + "\n")
 
 
 class _Unplanned:

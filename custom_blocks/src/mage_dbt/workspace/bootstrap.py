@@ -64,6 +64,10 @@ def tool(settings: Settings, home: Home, arguments: list[str]) -> None:
     _hand_over(home, DBT, ["-m", "mage_dbt.cli", *arguments])
 
 
+def rotate(settings: Settings, home: Home, arguments: list[str]) -> None:
+    _hand_over(home, DBT, ["-m", "mage_dbt.workspace.rotate", *arguments])
+
+
 def test(settings: Settings, home: Home, arguments: list[str]) -> None:
     progress = Progress(STARTED)
     environments.ensure(home, [TEST, DBT, MAGE, VALIDATORS], progress)
@@ -88,6 +92,7 @@ def write_locks(settings: Settings, home: Home, arguments: list[str]) -> None:
 VERBS: dict[str, Callable[[Settings, Home, list[str]], None]] = {
     "start": start,
     "tool": tool,
+    "rotate": rotate,
     "test": test,
     "check": check,
     "lock": write_locks,

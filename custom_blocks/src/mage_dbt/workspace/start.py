@@ -15,6 +15,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -22,7 +24,7 @@ from typing import Any, NoReturn
 import psutil
 import psycopg
 
-from mage_dbt import report
+from mage_dbt import report, secret_values
 from mage_dbt.client import RunnerClient
 from mage_dbt.database_url import for_mage
 from mage_dbt.errors import MachineError, RunnerUnreachable, SettingError, WorkspaceError
@@ -38,7 +40,7 @@ from mage_dbt.workspace.postgres import Postgres, prepare_given
 from mage_dbt.workspace.programs import Databases
 from mage_dbt.workspace.progress import Progress, wait_for
 from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt.workspace.supervisor import Program, Supervisor
 
 ROOM_TO_START = 300
 """Megabytes for logs, commits, runs and PostgreSQL's own files."""
@@ -119,10 +121,14 @@ class Start:
     def _start_all(self) -> None:
         settings, home, supervisor = self._settings, self._home, self._supervisor
         postgres = self._start_postgres() if ports.needs_postgres(settings) else None
+        if settings.workspace_database_url:
+            prepare_given(settings.workspace_database_url)
         databases = self._databases(postgres)
         project.install(settings, home)
         # Mage takes longest, so it starts first of these; nothing it does at start needs them.
-        supervisor.start(programs.mage(settings, home, databases))
+        supervisor.start(
+            self._renewed(lambda now: programs.mage(settings, home, now), databases, postgres)
+        )
         if postgres and self._uses_demo and not settings.dbt_profiles_dir:
             began = time.monotonic()
             with self._progress.during("loading the demo's raw data"):
@@ -134,7 +140,9 @@ class Start:
             self._progress.say(f"The demo dbt-metric is a git repository: {home.demo_repository}")
         if self._syncs:
             supervisor.start(programs.git_sync(settings, home))
-        supervisor.start(programs.runner(settings, home, databases))
+        supervisor.start(
+            self._renewed(lambda now: programs.runner(settings, home, now), databases, postgres)
+        )
         supervisor.wait("runner")
         self._progress.say("The runner answers")
         if self._syncs:
@@ -160,14 +168,31 @@ class Start:
         return postgres
 
     def _databases(self, postgres: Postgres | None) -> Databases:
+        """Where everything is now, with the passwords as their files hold them now."""
         warehouse: dict[str, str] = {}
+        notebooks: dict[str, str] = {}
         if postgres and not self._settings.dbt_profiles_dir:
             warehouse = postgres.warehouse_environment()
-        if self._settings.workspace_database_url:
-            prepare_given(self._settings.workspace_database_url)
-            return programs.given_databases(self._settings.workspace_database_url, warehouse)
+            notebooks = postgres.notebook_environment()
+        if url := self._settings.workspace_database_url:
+            if file := self._settings.workspace_database_url_file:
+                url = secret_values.read_file(file, "WORKSPACE_DATABASE_URL_FILE")
+            return programs.given_databases(url, warehouse, notebooks)
         assert postgres is not None
-        return Databases(for_mage(postgres.url("mage")), postgres.url("runner"), warehouse)
+        return Databases(
+            for_mage(postgres.url("mage")), postgres.url("runner"), warehouse, notebooks
+        )
+
+    def _renewed(
+        self,
+        program: Callable[[Databases], Program],
+        databases: Databases,
+        postgres: Postgres | None,
+    ) -> Program:
+        """The program, which finds its secrets as they are whenever it starts again."""
+        return replace(
+            program(databases), renew=lambda: program(self._databases(postgres)).environment
+        )
 
     def _say_sync_error(self) -> str:
         """What git-sync last had to complain about, said once at start."""

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.errors import MachineError
+from mage_dbt.errors import MachineError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.workspace import strays
 from mage_dbt.workspace.keeper import Order, adopt_orphans
@@ -40,13 +40,15 @@ PROBE_SECONDS = 10.0
 @dataclass(frozen=True)
 class Program:
     """A process to keep running. `probe` returns nothing when it answers, else what is missing;
-    `patience` is the seconds it may take until it does."""
+    `patience` is the seconds it may take until it does. `renew` gives the environment as it is now,
+    asked before each start, so that a process that starts again finds secrets as they are now."""
 
     name: str
     order: Order
     environment: Mapping[str, str]
     probe: Callable[[], str]
     patience: float = 60.0
+    renew: Callable[[], Mapping[str, str]] | None = None
 
 
 @dataclass
@@ -145,6 +147,7 @@ class Supervisor:
 
     def _spawn(self, kept: _Kept) -> bool:
         program = kept.program
+        environment = self._environment(program)
         with self._guard:
             if self._stopping.is_set():
                 return False
@@ -160,7 +163,7 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={
-                        **program.environment,
+                        **environment,
                         strays.MARKER: strays.mark(self._home, program.name),
                     },
                     cwd=self._home.root,
@@ -169,6 +172,16 @@ class Supervisor:
             kept.since = datetime.now(UTC).isoformat(timespec="seconds")
             self._note(kept, "starting")
             return True
+
+    def _environment(self, program: Program) -> Mapping[str, str]:
+        if program.renew is None:
+            return program.environment
+        try:
+            return program.renew()
+        except (WorkspaceError, OSError) as error:
+            # With what it had it may still work, and says so itself if it does not.
+            self._progress.say(f"{program.name} starts with the secrets it had: {error}")
+            return program.environment
 
     def _watch(self, kept: _Kept, began: float) -> int:
         """Waits for the keeper's end, asking now and then whether its process answers."""

@@ -1,0 +1,149 @@
+"""Gives one of the workspace's own secrets a new value, while everything stays up.
+
+    ./scripts/rotate warehouse | notebooks | mage | runner | ledger | superuser | api-token [--now]
+
+A role's password is changed in the embedded PostgreSQL and in its file at once; whoever reads the
+file at its start is started again. docs/secrets.md says who holds what, and how the secrets that
+others made are changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import psycopg
+
+from mage_dbt.client import RunnerClient
+from mage_dbt.errors import MachineError, Unavailable, WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace import ports
+from mage_dbt.workspace.postgres import SUPERUSER, Postgres
+from mage_dbt.workspace.progress import Progress, wait_for
+from mage_dbt.workspace.secret_files import new_secret, replace_secret
+
+PATIENCE = 1800.0
+"""Seconds that runs may take to be over."""
+
+RESTART_SECONDS = 180.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret: the role whose password it is, and who has to start again to read it anew.
+
+    `idle`: dbt connects anew for each node, so no run may be going on; nor may one be when the
+    runner is started again.
+    """
+
+    role: str | None = None
+    restarts: str | None = None
+    idle: bool = False
+
+
+SECRETS = {
+    "warehouse": Secret("dbt", idle=True),
+    "notebooks": Secret("analyst", "mage"),
+    "mage": Secret("mage", "mage"),
+    "runner": Secret("runner", "runner", idle=True),
+    "ledger": Secret("ledger"),
+    "superuser": Secret(SUPERUSER),
+    "api-token": Secret(restarts="runner", idle=True),
+}
+
+
+def rotate(name: str, settings: Settings, home: Home, now: bool, say: Say) -> None:
+    """Makes a new value and brings it to whoever needs it. `now` does not wait for runs to be over.
+
+    Raises MachineError when PostgreSQL is not there to be told, or runs are not over in time.
+    """
+    secret = SECRETS[name]
+    progress = Progress(psutil.Process().create_time())
+    if secret.role and not ports.needs_postgres(settings):
+        raise MachineError(
+            "PostgreSQL is not the workspace's own here.", "docs/secrets.md says what to change."
+        )
+    if secret.idle and not now:
+        wait_for("no run to be going on", _idle(home), PATIENCE, progress)
+    if secret.role is None:
+        replace_secret(home.api_token, new_secret())
+    else:
+        postgres = Postgres(home, settings.postgres_port)
+        try:
+            postgres.change_password(secret.role)
+        except psycopg.OperationalError as error:
+            raise MachineError(
+                f"PostgreSQL does not answer: {str(error).strip()}", "Start the workspace first."
+            ) from None
+    say(f"{name}: the new value is in {home.secrets}, the old one is worth nothing now")
+    if secret.restarts:
+        restart(secret.restarts, home, progress)
+        say(f"{secret.restarts} was started again with it")
+
+
+def restart(name: str, home: Home, progress: Progress) -> None:
+    """Ends one process of the running workspace; its supervisor starts it again. Nothing else."""
+    before = _processes(home).get(name)
+    if before is None:
+        return  # nothing runs, so the next start reads the new value
+    # The process and not its keeper, which its supervisor would take for stopped by us.
+    for child in psutil.Process(before["pid"]).children():
+        child.terminate()
+
+    def probe() -> bool | str:
+        now = _processes(home).get(name, {})
+        again = now.get("restarts", 0) > before["restarts"] and now.get("state") == "up"
+        return again or f"{name} is {now.get('state')}"
+
+    wait_for(f"{name} to be back", probe, RESTART_SECONDS, progress)
+
+
+def _processes(home: Home) -> dict[str, dict[str, Any]]:
+    """What the running start tells of each of its processes, by name; nothing when none runs."""
+    try:
+        return {one["name"]: one for one in json.loads(home.processes.read_text())}
+    except FileNotFoundError:
+        return {}
+
+
+def _idle(home: Home) -> Callable[[], bool | str]:
+    client = RunnerClient(home.runner_socket)
+
+    def probe() -> bool | str:
+        try:
+            active = client.status()["active_runs"]
+        except Unavailable:
+            return True  # no runner, no run
+        return not active or f"{len(active)} are going on; --now does not wait for them"
+
+    return probe
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="./scripts/rotate",
+        description="Gives one of the workspace's secrets a new value, while everything stays up.",
+        epilog="docs/secrets.md: who holds which secret, and how the others are changed.",
+    )
+    parser.add_argument("secret", choices=SECRETS)
+    parser.add_argument("--now", action="store_true", help="do not wait for runs to be over")
+    arguments = parser.parse_args()
+    try:
+        settings = Settings.load()
+        rotate(arguments.secret, settings, Home(settings.workspace_home), arguments.now, print)
+    except WorkspaceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
