@@ -89,7 +89,7 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     address = f"http://127.0.0.1:{settings.mage_port}"
     # What notification_config in Mage's own metadata.yaml may read; see docs/alerts.md.
     alerts = {name: value for name, value in os.environ.items() if name.startswith("MAGE_ALERT_")}
-    environment = _environment(settings) | alerts | databases.notebooks
+    environment = _environment(settings) | alerts | dict(databases.notebooks)
     environment |= secret_values.read(
         os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
     )
