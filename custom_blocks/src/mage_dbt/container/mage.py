@@ -25,7 +25,8 @@ def become() -> NoReturn:
     project.install(settings, home)
     environment = os.environ | settings.as_environment()
     # Mage gets its own; this one may be the ledger's too.
-    environment.pop("WORKSPACE_DATABASE_URL", None)
+    for name in ("WORKSPACE_DATABASE_URL", "WORKSPACE_DATABASE_URL_FILE"):
+        environment.pop(name, None)
     environment |= process.environment(settings, home, for_mage(url_of("mage", settings, home)))
     command = process.command(Path(sys.executable), settings, home)
     os.chdir(home.mage_data.parent)

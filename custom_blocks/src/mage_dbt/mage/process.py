@@ -6,8 +6,10 @@ Mage's environment too: no dbt, no psycopg.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from mage_dbt import secret_values
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
 
@@ -25,6 +27,9 @@ def command(python: Path, settings: Settings, home: Home) -> list[str]:
 def environment(settings: Settings, home: Home, database_url: str) -> dict[str, str]:
     """What Mage finds beside the settings; nothing here lets it write to the warehouse."""
     return {
+        **secret_values.read(
+            os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
+        ),
         "HOME": str(home.mage_data.parent),
         "MAGE_DATABASE_CONNECTION_URL": database_url,
         "MAGE_DATA_DIR": str(home.mage_data),

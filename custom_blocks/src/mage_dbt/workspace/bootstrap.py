@@ -68,6 +68,18 @@ def rotate(settings: Settings, home: Home, arguments: list[str]) -> None:
     _hand_over(home, DBT, ["-m", "mage_dbt.workspace.rotate", *arguments])
 
 
+def backup(settings: Settings, home: Home, arguments: list[str]) -> None:
+    _hand_over(home, DBT, ["-m", "mage_dbt.workspace.backup", *arguments])
+
+
+def restore(settings: Settings, home: Home, arguments: list[str]) -> None:
+    _hand_over(home, DBT, ["-m", "mage_dbt.workspace.restore", *arguments])
+
+
+def migrate(settings: Settings, home: Home, arguments: list[str]) -> None:
+    _hand_over(home, DBT, ["-m", "mage_dbt.workspace.migrations", *arguments])
+
+
 def test(settings: Settings, home: Home, arguments: list[str]) -> None:
     progress = Progress(STARTED)
     environments.ensure(home, [TEST, DBT, MAGE, VALIDATORS], progress)
@@ -93,6 +105,9 @@ VERBS: dict[str, Callable[[Settings, Home, list[str]], None]] = {
     "start": start,
     "tool": tool,
     "rotate": rotate,
+    "backup": backup,
+    "restore": restore,
+    "migrate": migrate,
     "test": test,
     "check": check,
     "lock": write_locks,

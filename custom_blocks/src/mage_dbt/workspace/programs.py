@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from mage_dbt import secret_values
 from mage_dbt.database_url import for_mage, with_schema
 from mage_dbt.home import Home
 from mage_dbt.mage import process
@@ -44,10 +43,10 @@ class Databases:
     dbt/profiles/profiles.yml and the notebooks' io_config.yaml read of the embedded warehouse; both
     are empty with profiles of the team's own."""
 
-    mage: str
-    ledger: str
+    mage: str = field(repr=False)
+    ledger: str = field(repr=False)
     warehouse: Mapping[str, str]
-    notebooks: Mapping[str, str] = field(default_factory=dict)
+    notebooks: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def runner(settings: Settings, home: Home, databases: Databases) -> Program:
@@ -90,9 +89,6 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     # What notification_config in Mage's own metadata.yaml may read; see docs/alerts.md.
     alerts = {name: value for name, value in os.environ.items() if name.startswith("MAGE_ALERT_")}
     environment = _environment(settings) | alerts | dict(databases.notebooks)
-    environment |= secret_values.read(
-        os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
-    )
     environment |= process.environment(settings, home, databases.mage)
     return Program(
         name="mage",
