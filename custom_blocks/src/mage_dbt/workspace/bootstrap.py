@@ -95,6 +95,12 @@ def check(settings: Settings, home: Home, arguments: list[str]) -> None:
     _hand_over(home, TEST, ["-m", "mage_dbt.workspace.check", *arguments])
 
 
+def bench(settings: Settings, home: Home, arguments: list[str]) -> None:
+    environments.ensure(home, [DBT], Progress(STARTED))
+    # By its folder: that alone, and not the checkout, gets on the path.
+    _hand_over(home, DBT, [str(CHECKOUT / "bench"), *arguments])
+
+
 def write_locks(settings: Settings, home: Home, arguments: list[str]) -> None:
     if arguments not in ([], ["--upgrade"]):
         raise SettingError("Usage: ./scripts/lock [--upgrade]")
@@ -110,6 +116,7 @@ VERBS: dict[str, Callable[[Settings, Home, list[str]], None]] = {
     "migrate": migrate,
     "test": test,
     "check": check,
+    "bench": bench,
     "lock": write_locks,
 }
 

@@ -1,0 +1,160 @@
+"""`./scripts/bench`: see docs/performance.md for what is measured, and how to read it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mage_dbt.errors import WorkspaceError
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace.progress import Progress
+from mage_dbt_bench import picture, results
+from mage_dbt_bench.contender import BuildFailed, Contender
+from mage_dbt_bench.contenders.cold import Cold
+from mage_dbt_bench.contenders.command_line import TUNED, CommandLine, OtherVariables
+from mage_dbt_bench.contenders.floor import Floor
+from mage_dbt_bench.measure import Measuring
+from mage_dbt_bench.project import FEWEST_MODELS, copy, generate
+from mage_dbt_bench.sql_log import SqlLog
+from mage_dbt_bench.stack import Stack, fresh
+from mage_dbt_bench.usage import Moment, memory
+
+
+def main() -> int:
+    """Measures, prints, writes. Exit status: 0 done, 1 something failed, 2 asked wrongly."""
+    options = _options(sys.argv[1:])
+    progress = Progress(time.time())
+    home = Home(Settings.load().workspace_home)
+    fresh(home)
+    project = generate(home.root / "bench" / "project", options.models, options.seed)
+    progress.say(f"{project.nodes} nodes: {options.models} models with two tests each, and seeds")
+    stack = Stack(home, project, progress)
+    try:
+        stack.start()
+        report = _measure(stack, options, progress)
+    except (WorkspaceError, BuildFailed) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    finally:
+        stack.stop()
+        if not options.keep:
+            fresh(home)
+    print("", *results.table(report), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.picture:
+        options.picture.write_text(picture.svg(report))
+    return 0
+
+
+def _measure(stack: Stack, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    began, before, load = datetime.now(UTC), Moment.now(), os.getloadavg()
+    measuring = Measuring(SqlLog(stack.postgres_log), stack, progress)
+    command_line = plain(stack)
+    with progress.during("building everything once, so that every table is there"):
+        built = command_line.build(None)
+    progress.say(f"everything is built once ({built.over - built.began:.0f} s)")
+    contenders = [
+        one
+        for one in _contenders(stack, command_line, options)
+        if not options.contenders or one.name in options.contenders
+    ]
+    ready = measuring.prepare(contenders)
+    try:
+        idle = memory(stack.processes())
+        measuring.models(ready, options.repeats)
+        if options.full_builds:
+            measuring.full_builds(ready)
+    finally:
+        for one in ready:
+            one.close()
+    about = {
+        "models": stack.project.models,
+        "nodes": stack.project.nodes,
+        "seed": stack.project.seed,
+        "repeats": options.repeats,
+        "at": began.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - began).total_seconds() / 60, 1),
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+        },
+        "versions": {name: version(name) for name in ("dbt-core", "dbt-postgres")},
+        "beside": {
+            "load_before": round(load[0], 1),
+            "load_after": round(os.getloadavg()[0], 1),
+            **Moment.now().since(before),
+        },
+        "idle_pss_mb": idle,
+    }
+    return results.to_json(measuring.measured, about, measuring.left_out)
+
+
+def plain(stack: Stack) -> CommandLine:
+    what = "dbt's command line as people type it, a process a build, partial parse warm."
+    return CommandLine("cli", what, stack, copy(stack.project, stack.home.root / "cli"))
+
+
+def _contenders(
+    stack: Stack, command_line: CommandLine, options: argparse.Namespace
+) -> list[Contender]:
+    root = stack.home.root
+    return [
+        Floor(stack, command_line.compiled(stack.project.measured)),
+        Cold(stack),
+        command_line,
+        CommandLine(
+            "cli_tuned",
+            f"The same with {' '.join(TUNED)}.",
+            stack,
+            copy(stack.project, root / "cli_tuned"),
+            TUNED,
+        ),
+        OtherVariables(
+            "cli_vars",
+            "The same with another --vars each time, so that dbt parses everything again.",
+            stack,
+            copy(stack.project, root / "cli_vars"),
+        ),
+    ]
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./scripts/bench",
+        description="Measures the time from a request to the model's SQL, for us and for others.",
+        epilog="docs/performance.md says what is measured.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--models", type=int, default=500, metavar="N", help="models (500)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted rounds (5)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the project (1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything measured")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draws it, as SVG")
+    parser.add_argument(
+        "--no-full-build", dest="full_builds", action="store_false", help="single models only"
+    )
+    parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these")
+    parser.add_argument("--keep", action="store_true", help="leaves what the bench made and logged")
+    options = parser.parse_args(arguments)
+    if options.models < FEWEST_MODELS or options.repeats < 1:
+        parser.error(f"at least {FEWEST_MODELS} models and one repeat")
+    return options
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split(","))

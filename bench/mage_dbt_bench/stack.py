@@ -1,0 +1,216 @@
+"""What is measured against: PostgreSQL, git-sync, the runner and Mage, as the workspace runs them.
+
+All of it lives in a home of its own under WORKSPACE_HOME and on ports of its own, so that it meets
+no workspace that is running. Only the environments are the workspace's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from mage_dbt.client import RunnerClient
+from mage_dbt.command import Command
+from mage_dbt.commit import Commit
+from mage_dbt.database_url import for_mage
+from mage_dbt.home import Home
+from mage_dbt.mage import project as mage_project
+from mage_dbt.profile import Profile
+from mage_dbt.runner.order import Order
+from mage_dbt.settings import Settings
+from mage_dbt.worker import Job
+from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.workspace import programs
+from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, Postgres
+from mage_dbt.workspace.programs import Databases
+from mage_dbt.workspace.progress import Progress, wait_for
+from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt_bench.project import Project
+from mage_dbt_bench.usage import tree
+
+READY_SECONDS = 1800.0
+"""For the runner's first parse; 10,000 nodes on a slow machine take minutes."""
+
+CALLER = "bench"
+
+
+class Stack:
+    """One bench's processes. `start`, then measure, then `stop`."""
+
+    def __init__(self, main: Home, project: Project, progress: Progress) -> None:
+        """`main` is the workspace whose environments are used."""
+        self.home = Home(main.root / "bench")
+        self.project = project
+        self._progress = progress
+        self._main = main
+        ports = zip(("POSTGRES_PORT", "RUNNER_PORT", "MAGE_PORT"), _free_ports(3), strict=True)
+        self.settings = Settings.load(
+            {
+                "WORKSPACE_HOME": str(self.home.root),
+                "DBT_METRIC_REPO": str(project.folder),
+                "DBT_METRIC_POLL_SECONDS": "0.5",
+                **{name: os.environ.get(name) or str(port) for name, port in ports},
+            },
+            self.home.root / "no.env",
+        )
+        self._runs = itertools.count(1)
+        self.last_folder = self.home.runs
+
+    def start(self) -> None:
+        """Everything but Mage; returns when the runner has parsed the project."""
+        for folder in (self.home.logs, self.home.runs):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not self.home.environments.exists():
+            self.home.environments.symlink_to(self._main.environments.resolve())
+        read_or_make(self.home.api_token)
+        self._supervisor = Supervisor(self.home, self._progress)
+        self._postgres = Postgres(self.home, self.settings.postgres_port)
+        self._postgres.prepare()
+        self._supervisor.start(self._postgres.program())
+        self._supervisor.wait("postgres")
+        self._postgres.prepare_workspace()
+        self._postgres.prepare_warehouse()
+        self._log_ddl()
+        self.warehouse_environment = self._postgres.warehouse_environment()
+        os.environ.update(
+            self.warehouse_environment
+        )  # for the workers and dbts this process starts
+        self._databases = Databases(
+            for_mage(self._postgres.url("mage")),
+            self._postgres.url("runner"),
+            self.warehouse_environment,
+            self._postgres.notebook_environment(),
+        )
+        _commit(self.project.folder)
+        self._supervisor.start(programs.git_sync(self.settings, self.home))
+        self._supervisor.wait("git-sync")
+        self._supervisor.start(programs.runner(self.settings, self.home, self._databases))
+        self._supervisor.wait("runner")
+        self.client = RunnerClient(self.home.runner_socket)
+        self.profile = Profile.of(self.settings, self.home)
+        self.commit = self._live()
+
+    def start_mage(self) -> None:
+        """Mage with the workspace's pipelines, once."""
+        mage_project.install(self.settings, self.home)
+        self._supervisor.start(programs.mage(self.settings, self.home, self._databases))
+        self._supervisor.wait("mage")
+
+    def stop(self) -> None:
+        self._supervisor.stop((("mage",), ("git-sync",), ("runner",), ("postgres",)))
+
+    def job(self, model: str | None) -> Job:
+        """A run's job as the runner would write it, in a new folder (`last_folder`)."""
+        order = Order(
+            commit=self.commit,
+            command=Command("build", select=(model,) if model else ()),
+            variables={},
+            target=self.commit.target,
+            caller=CALLER,
+            notices=(),
+        )
+        self.last_folder = self.home.runs / f"bench-{next(self._runs):05}"
+        return order.job(self.last_folder, self.profile)
+
+    def dbt_environment(self) -> dict[str, str]:
+        """For a process with dbt in it: the same for every contender."""
+        return dbt_environment(os.environ)
+
+    def warehouse_arguments(self) -> dict[str, Any]:
+        """For a driver: the warehouse, as the role that dbt has."""
+        given = self.warehouse_environment
+        return {
+            "host": given["WAREHOUSE_HOST"],
+            "port": given["WAREHOUSE_PORT"],
+            "user": given["WAREHOUSE_USER"],
+            "password": self.dbt_environment()["DBT_ENV_SECRET_WAREHOUSE_PASSWORD"],
+            "dbname": given["WAREHOUSE_DBNAME"],
+        }
+
+    def warehouse(self) -> psycopg.Connection[tuple[Any, ...]]:
+        return psycopg.connect(**self.warehouse_arguments())
+
+    @property
+    def postgres_log(self) -> Path:
+        return self.home.logs / "postgres.log"
+
+    def pid(self, name: str) -> int:
+        """Of the keeper of one of the processes."""
+        return self._pids()[name]
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """All processes of the workspace that run now, by the name of what they belong to."""
+        return {name: tree(pid) for name, pid in self._pids().items()}
+
+    def _pids(self) -> dict[str, int]:
+        told = json.loads(self.home.processes.read_text())
+        return {one["name"]: one["pid"] for one in told if one["pid"]}
+
+    def _live(self) -> Commit:
+        def probe() -> list[Path] | str:
+            status = self.client.status()
+            if status["broken"]:
+                raise RuntimeError(status["broken"]["message"])
+            found = list(self.home.commits.glob("*/ready.json"))
+            return found if status["live"] and found else "the runner is parsing"
+
+        found = wait_for("the project to be parsed", probe, READY_SECONDS, self._progress, 0.5)
+        return Commit.read(found[0].parent)
+
+    def _log_ddl(self) -> None:
+        """Has the server log when each CREATE of dbt's role begins, whoever sends it."""
+        password = read_or_make(self.home.secrets / "postgres-superuser")
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.settings.postgres_port,
+            user=SUPERUSER,
+            password=password,
+            dbname=WAREHOUSE,
+            autocommit=True,
+        ) as connection:
+            connection.execute(
+                sql.SQL("alter role dbt in database {} set log_statement = 'ddl'").format(
+                    sql.Identifier(WAREHOUSE)
+                )
+            )
+
+
+def fresh(home: Home) -> None:
+    """Removes what an earlier bench left; read-only folders of commits too."""
+    folder = home.root / "bench"
+    if not folder.exists():
+        return
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o700)
+    shutil.rmtree(folder)
+
+
+def _commit(folder: Path) -> None:
+    """The project as a git repository on branch main."""
+    author = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
+    for words in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        (*author, "commit", "--quiet", "--message", "A project to measure"),
+    ):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    found = [int(one.getsockname()[1]) for one in listeners]
+    for one in listeners:
+        one.close()
+    return found
