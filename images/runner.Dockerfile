@@ -32,7 +32,7 @@ RUN apt-get update \
     && install -d -o runner -g workspace -m 0750 /workspace \
     && install -d -o runner -g workspace -m 2770 /workspace/doors /workspace/doors/mage \
         /workspace/doors/people /workspace/doors/machines /workspace/mage/dbt-metric \
-        /workspace/backups \
+        /workspace/backups /workspace/demo \
     && install -d -o 65533 -g workspace -m 2750 /workspace/dbt-metric
 COPY --from=build /opt/mage-dbt /opt/mage-dbt
 COPY dbt/profiles /opt/mage-dbt/dbt/profiles

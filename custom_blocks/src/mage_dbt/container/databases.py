@@ -20,13 +20,32 @@ def url_of(role: str, settings: Settings, home: Home) -> str:
     if settings.workspace_database_url:
         schema = "mage" if role == "mage" else "ledger"
         return with_schema(settings.workspace_database_url, schema)
+    hint = f"Mount the password of the role {role} there, or set WORKSPACE_DATABASE_URL."
+    password = quote(_password(role, home, hint), safe="")
+    where = f"{settings.postgres_host}:{settings.postgres_port}"
+    return f"postgresql://{role}:{password}@{where}/{DATABASE}"
+
+
+def notebooks(settings: Settings, home: Home) -> dict[str, str]:
+    """What `mage_project/io_config.yaml` reads: our own warehouse, as a role that cannot write.
+
+    Empty with profiles of the team's own, whose warehouse NOTEBOOK_SECRETS_DIR names.
+    """
+    if settings.dbt_profiles_dir:
+        return {}
+    hint = "Mount the password of the warehouse's reader there, for notebooks."
+    return {
+        "NOTEBOOK_WAREHOUSE_HOST": settings.postgres_host,
+        "NOTEBOOK_WAREHOUSE_PORT": str(settings.postgres_port),
+        "NOTEBOOK_WAREHOUSE_USER": "analyst",
+        "NOTEBOOK_WAREHOUSE_DBNAME": "warehouse",
+        "NOTEBOOK_WAREHOUSE_PASSWORD": _password("analyst", home, hint),
+    }
+
+
+def _password(role: str, home: Home, hint: str) -> str:
     file = home.secrets / f"postgres-{role}"
     try:
-        password = file.read_text().strip()
+        return file.read_text().strip()
     except OSError as error:
-        raise SettingError(
-            f"{file} cannot be read: {error.strerror}.",
-            f"Mount the password of the role {role} there, or set WORKSPACE_DATABASE_URL.",
-        ) from None
-    where = f"{settings.postgres_host}:{settings.postgres_port}"
-    return f"postgresql://{role}:{quote(password, safe='')}@{where}/{DATABASE}"
+        raise SettingError(f"{file} cannot be read: {error.strerror}.", hint) from None

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mage_dbt import container
-from mage_dbt.container.databases import url_of
+from mage_dbt import container, secret_values
+from mage_dbt.container.databases import notebooks, url_of
 from mage_dbt.database_url import for_mage
 from mage_dbt.home import Home
 from mage_dbt.mage import process, project
@@ -23,7 +23,10 @@ def become() -> NoReturn:
     home = Home(settings.workspace_home)
     home.mage_data.mkdir(parents=True, exist_ok=True)
     project.install(settings, home)
-    environment = os.environ | settings.as_environment()
+    environment = os.environ | settings.as_environment() | notebooks(settings, home)
+    environment |= secret_values.read(
+        os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
+    )
     # Mage gets its own; this one may be the ledger's too.
     for name in ("WORKSPACE_DATABASE_URL", "WORKSPACE_DATABASE_URL_FILE"):
         environment.pop(name, None)

@@ -39,8 +39,9 @@ def prepare() -> None:
                 print("The demo's raw data is in the warehouse", flush=True)
     except psycopg.Error as error:
         raise MachineError(f"PostgreSQL: {str(error).strip()}") from None
-    if arguments.demo and demo.make_repository(home):
-        print(f"The demo dbt-metric is a git repository: {home.demo_repository}", flush=True)
+    kept = Home(home.root / "demo")  # a volume of its own
+    if arguments.demo and demo.make_repository(kept):
+        print(f"The demo dbt-metric is a git repository: {kept.demo_repository}", flush=True)
     print("The databases are as this version needs them", flush=True)
 
 
