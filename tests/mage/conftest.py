@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
 from mage_dbt.errors import Unavailable
 from mage_dbt.home import Home
-from mage_dbt.mage import project
+from mage_dbt.mage import probe, process, project
 from mage_dbt.mage.api import MageApi
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace.environments import MAGE, python_of
+from mage_dbt.workspace.secret_files import read_or_make
 from tests.live import command_line, free_ports, wait_until
 
 START_SECONDS = 180.0
@@ -42,10 +42,12 @@ class LiveMage:
     process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def on(cls, root: Path, python: Path) -> LiveMage:
-        """A project installed in `root`, not started."""
-        environ = {"WORKSPACE_HOME": str(root), "MAGE_PORT": str(free_ports(1)[0])}
-        live = cls(Settings.load(environ, file=root / "no.env"), Home(root), python)
+    def on(cls, root: Path, python: Path, **environ: str) -> LiveMage:
+        """A project installed in `root`, not started; `environ` are settings."""
+        given = {"WORKSPACE_HOME": str(root), "MAGE_PORT": str(free_ports(1)[0]), **environ}
+        live = cls(Settings.load(given, file=root / "no.env"), Home(root), python)
+        for secret in (live.home.runner_to_mage_secret, live.home.mage_jwt_secret):
+            read_or_make(secret)
         project.install(live.settings, live.home)
         return live
 
@@ -53,10 +55,7 @@ class LiveMage:
         self.home.logs.mkdir(parents=True, exist_ok=True)
         log = (self.home.logs / "mage.log").open("ab")
         self.process = subprocess.Popen(
-            [
-                *(self.python, "-m", "mage_ai.cli.main", "start", self.home.mage_project),
-                *("--host", "127.0.0.1", "--port", str(self.settings.mage_port)),
-            ],
+            process.command(self.python, self.settings, self.home),
             env=self.environ,
             cwd=self.home.root,
             stdout=log,
@@ -75,13 +74,11 @@ class LiveMage:
     @property
     def environ(self) -> dict[str, str]:
         return {
+            **self.settings.as_environment(),
+            **process.environment(self.settings, self.home, f"sqlite:///{self.home.root}/mage.db"),
             "HOME": str(self.home.root),
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(CHECKOUT / "custom_blocks" / "src"),
-            "MAGE_DATA_DIR": str(self.home.mage_data),
-            "MAGE_DATABASE_CONNECTION_URL": f"sqlite:///{self.home.root}/mage.db",
-            "SCHEDULER_TRIGGER_INTERVAL": "1",
-            "REQUIRE_USER_AUTHENTICATION": "0",
         }
 
     def api(self) -> MageApi:
@@ -129,11 +126,7 @@ class LiveMage:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError((self.home.logs / "mage.log").read_text()[-3000:])
-        try:
-            httpx.get(f"http://127.0.0.1:{self.settings.mage_port}/api/statuses").raise_for_status()
-        except httpx.HTTPError as error:
-            return str(error) or type(error).__name__
-        return True
+        return probe.missing(self.settings, self.home) or True
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,14 @@ from typing import Any, NoReturn, Self
 
 import httpx
 
-from mage_dbt.errors import MageUnreachable, NotFound, Unavailable, WorkspaceError
+from mage_dbt.errors import (
+    MageUnreachable,
+    NotFound,
+    Unavailable,
+    WorkspaceError,
+)
 from mage_dbt.home import Home
+from mage_dbt.mage.door.headers import SECRET
 from mage_dbt.mage.project import API_TRIGGER
 from mage_dbt.settings import Settings
 
@@ -38,9 +44,11 @@ class MageApi:
         self, settings: Settings, home: Home, transport: httpx.BaseTransport | None = None
     ) -> None:
         self._address = f"http://127.0.0.1:{settings.mage_port}"
+        self._shown = settings.mage_address
         self._home = home
         self._client = httpx.Client(
             base_url=self._address,
+            headers=as_the_runner(home),
             timeout=SECONDS_TO_ANSWER,
             transport=transport,
             trust_env=False,  # a proxy in the environment has no business between us and loopback
@@ -111,7 +119,7 @@ class MageApi:
 
     def url(self, pipeline: str, number: int) -> str:
         """The page on which a person sees this pipeline run."""
-        return f"{self._address}/pipelines/{pipeline}/runs/{number}"
+        return f"{self._shown}/pipelines/{pipeline}/runs/{number}"
 
     def _act(self, number: int, what: Mapping[str, str]) -> None:
         self._ask(
@@ -135,6 +143,15 @@ class MageApi:
         if refused or answer.is_error:
             _refuse(method, path, answer.status_code, refused)
         return data
+
+
+def as_the_runner(home: Home) -> dict[str, str]:
+    """The header that Mage knows the runner by: it answers its API triggers to nobody else, and
+    with a login on nothing at all. Empty where the secret is missing; Mage then refuses."""
+    try:
+        return {SECRET: home.runner_to_mage_secret.read_text().strip()}
+    except FileNotFoundError:
+        return {}
 
 
 def _part(answer: Mapping[str, Any], name: str) -> Any:

@@ -35,8 +35,10 @@ def environment(settings: Settings, home: Home, database_url: str) -> dict[str, 
         "MAGE_DATA_DIR": str(home.mage_data),
         "MAGE_PUBLIC_HOST": settings.mage_address,
         "RUNNER_SOCKET": str(home.runner_socket),
-        # Login is the proxy's: Mage's own is no boundary.
-        "REQUIRE_USER_AUTHENTICATION": "0",
+        # Mage's own login is no boundary: with this, a user is who the door says (mage/door).
+        "REQUIRE_USER_AUTHENTICATION": "1" if settings.login_required else "0",
+        "REQUIRE_USER_PERMISSIONS": "0",
+        "JWT_SECRET": home.mage_jwt_secret.read_text(),
         "HIDE_API_TRIGGER_TOKEN": "1",
         "HIDE_ENV_VAR_VALUES": "1",
         "DISABLE_AUTO_BROWSER_OPEN": "1",

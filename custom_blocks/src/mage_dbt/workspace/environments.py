@@ -329,8 +329,9 @@ def _folder_name(folder: Path, recipe: Recipe) -> str:
     # The folder and the package's: an environment holds absolute paths, so a moved one is remade.
     # The Python with its place and version: it may be replaced under our feet.
     python = (sys.base_prefix, platform.python_version(), platform.machine())
-    patches = (recipe.patches / "__init__.py").read_text() if recipe.patches else ""
-    return f"{recipe.name}-{_digest(lock_text, patches, str(folder), str(PACKAGE), *python)}"
+    files = sorted(recipe.patches.glob("*.py")) if recipe.patches else []
+    patches = [file.read_text() for file in files]
+    return f"{recipe.name}-{_digest(lock_text, *patches, str(folder), str(PACKAGE), *python)}"
 
 
 def _digest(*parts: str) -> str:

@@ -15,7 +15,7 @@ import httpx
 
 from mage_dbt.database_url import for_mage, with_schema
 from mage_dbt.home import Home
-from mage_dbt.mage import process
+from mage_dbt.mage import probe, process
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.environments import MAGE, python_of
 from mage_dbt.workspace.keeper import Order
@@ -85,7 +85,6 @@ def git_sync(settings: Settings, home: Home) -> Program:
 def mage(settings: Settings, home: Home, databases: Databases) -> Program:
     """The UI and the scheduler; nothing here lets it write to the warehouse."""
     python = python_of(home, MAGE)
-    address = f"http://127.0.0.1:{settings.mage_port}"
     # What notification_config in Mage's own metadata.yaml may read; see docs/alerts.md.
     alerts = {name: value for name, value in os.environ.items() if name.startswith("MAGE_ALERT_")}
     environment = _environment(settings) | alerts | dict(databases.notebooks)
@@ -94,7 +93,7 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
         name="mage",
         order=Order(process.command(python, settings, home), str(home.mage_data.parent), grace=3.0),
         environment=environment,
-        probe=lambda: _get(f"{address}/api/statuses"),
+        probe=lambda: probe.missing(settings, home),
         patience=180.0,
     )
 

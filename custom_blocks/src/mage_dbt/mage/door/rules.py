@@ -1,0 +1,127 @@
+"""What of Mage answers, and to whom. What is not listed here does not answer.
+
+Paths are looked at as Mage's router sees them, undecoded; one that could be read in two ways is
+refused before. Mage's own checks come after these: both must agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from mage_dbt.identity.role import Role
+
+READING = ("GET", "HEAD")
+
+METHODS = (*READING, "POST", "PUT", "DELETE")
+"""A preflight (OPTIONS) comes only from another page, and none of those may."""
+
+# Of the API's resources: the least role that reads, and the least that changes or executes.
+READ_ALL = (Role.VIEWER, Role.ANALYST)
+RESOURCES: Mapping[str, tuple[Role, Role]] = {
+    **dict.fromkeys(
+        (
+            *("backfills", "block_layout_items", "block_outputs", "block_runs", "block_templates"),
+            *("blocks", "cache_items", "client_pages", "custom_designs", "custom_templates"),
+            *("data_providers", "execution_frameworks", "execution_states", "extension_options"),
+            *("file_contents", "file_versions", "files", "folders", "global_data_products"),
+            *("interactions", "kernel_processes", "kernels", "logs", "monitor_stats", "outputs"),
+            *("page_block_layouts", "pipeline_execution_frameworks", "pipeline_interactions"),
+            *("pipeline_runs", "pipeline_schedules", "pipeline_triggers", "pipelines", "tags"),
+            *("status", "statuses", "variables", "widgets"),
+        ),
+        READ_ALL,
+    ),
+    # A search is asked for by POST and changes nothing.
+    "search_results": (Role.VIEWER, Role.VIEWER),
+    **dict.fromkeys(
+        ("autocomplete_items", "code_executions", "configuration_options", "downloads", "secrets"),
+        (Role.ANALYST, Role.ANALYST),
+    ),
+    **dict.fromkeys(("projects", "schedulers", "users"), (Role.VIEWER, Role.OWNER)),
+    **dict.fromkeys(
+        ("permissions", "role_permissions", "roles", "user_roles"), (Role.OWNER, Role.OWNER)
+    ),
+}
+
+PAGES = (
+    *("", "files", "global-data-products", "overview", "pipeline-runs", "pipelines", "settings"),
+    *("templates", "triggers"),
+)
+"""The first part of the pages' addresses."""
+
+STATIC = ("_next", "favicon.ico", "fonts", "images", "monaco-editor")
+
+RAW_TRIGGER = re.compile(r"/api/pipeline_schedules/[^/]+/(api_trigger/?|pipeline_runs/[^/]+/?)")
+"""Starts a pipeline for whoever has its token, without a person: for the runner alone."""
+
+DEEPEST_ENCODING = 3
+"""Times a path may have been encoded; Mage's pages do it twice at most."""
+
+UNREADABLE = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer instead of Mage's."""
+
+    status: int
+    sentence: str
+
+
+def refusal(method: str, path: str, role: Role, runner: bool = False) -> Refusal | None:
+    """Why this request is not answered; None when it is.
+
+    `role` is the caller's, `runner` whether it is the workspace's own runner.
+    """
+    if method not in METHODS:
+        return Refusal(405, "Mage takes no such method here.")
+    if UNREADABLE.search(path) or _is_ambiguous(path):
+        return Refusal(404, "There is no such address.")
+    needed = _needed(method, path, runner)
+    if isinstance(needed, Refusal):
+        return needed
+    if role < needed:
+        return Refusal(403, f"This is for the role {needed}; yours is {role}.")
+    return None
+
+
+def _is_ambiguous(path: str) -> bool:
+    """Empty parts as it stands, and dots at any depth of encoding; a slash at the end is none."""
+    if path != "/" and (not path.startswith("/") or "//" in path):
+        return True
+    for _ in range(DEEPEST_ENCODING):
+        if "\\" in path or "\x00" in path or {".", ".."} & set(path.split("/")):
+            return True
+        path, before = unquote(path), path
+        if path == before:
+            return False
+    return True
+
+
+def _needed(method: str, path: str, runner: bool) -> Role | Refusal:
+    first, *rest = path[1:].split("/")
+    closed = Refusal(403, "This part of Mage is closed here; docs/security.md says why.")
+    if first == "api":
+        if RAW_TRIGGER.fullmatch(path):
+            return Role.OWNER if runner else closed
+        return _resource(method, rest) or closed
+    if path == "/websocket/":
+        return Role.ANALYST  # it executes
+    if first == "event-streams":
+        return Role.ANALYST
+    if first in PAGES or first in STATIC:
+        return Role.VIEWER if method in READING else closed
+    return closed
+
+
+def _resource(method: str, parts: list[str]) -> Role | None:
+    """The role for `/api/<resource>/<id>/<child>/…`; None when one of both is closed."""
+    names = [parts[0], parts[2]] if len(parts) > 2 else parts[:1]
+    found = [RESOURCES[name] for name in names if name in RESOURCES]
+    if not found or len(found) < len(names):
+        return None
+    reads = [one[0] for one in found]
+    return max(*reads, found[-1][1]) if method not in READING else max(reads)

@@ -1,0 +1,22 @@
+"""What a patch is: edits of one file, each of which fits exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`old`, which stands in the file exactly once, becomes `new`."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Edits of one file of mage_ai whose bytes have this SHA-256."""
+
+    file: str
+    sha256: str
+    edits: tuple[Edit, ...]

@@ -1,0 +1,32 @@
+"""Who somebody is follows from the door; Mage's tokens and sessions open nothing."""
+
+from mage_dbt.mage.patches.edit import Edit, Patch
+
+PATCHES = (
+    # It believed a token, from a header, a cookie or the address.
+    Patch(
+        "api/middleware.py",
+        "0325410fcc65eb4a5a441233cf55e795fb88c6551e78b24a7dedb5d5f28dbf12",
+        (
+            Edit(
+                "        if self.bypass_oauth_check:\n            return\n\n        api_key =",
+                "        from mage_dbt.mage.door import people\n"
+                "        people.sign_in(self.request)\n"
+                "        return\n\n        api_key =",
+            ),
+        ),
+    ),
+    # The same for what it downloads: the token stood in the address.
+    Patch(
+        "server/api/downloads.py",
+        "84137896a18caac8afae3ee54612a540217aa3727ff5b6f91c0e6838b43ce331",
+        (
+            Edit(
+                "        user = None\n        if REQUIRE_USER_AUTHENTICATION:\n",
+                "        from mage_dbt.mage.door import people\n"
+                "        user = people.user_of(self.request)\n"
+                "        if REQUIRE_USER_AUTHENTICATION and user is None:\n",
+            ),
+        ),
+    ),
+)
