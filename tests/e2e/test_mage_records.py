@@ -15,6 +15,7 @@ import pytest
 
 from mage_dbt.errors import WorkspaceError
 from mage_dbt.mage import project
+from mage_dbt.mage.api import as_the_runner
 from mage_dbt.mage.project import API_TRIGGER
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
@@ -107,15 +108,8 @@ def test_a_run_by_the_api_is_seen_in_mage_like_any_other(workspace: Workspace) -
 def test_mages_own_trigger_takes_a_model_and_variables_and_runs_them_once(
     workspace: Workspace,
 ) -> None:
-    token = workspace.live.home.mage_trigger_token.read_text()
-    trigger = trigger_of(workspace, "single_model_rerun")
     variables = {"model": "numbers", "variables": {"size": 5}, "why": "a script"}
-    with http(workspace) as client:
-        answer = client.post(
-            f"/api/pipeline_schedules/{trigger}/pipeline_runs/{token}",
-            json={"pipeline_run": {"variables": variables}},
-        )
-    number = answer.json()["pipeline_run"]["id"]
+    number = workspace.mage.fire(trigger_of(workspace, "single_model_rerun"), variables)
     assert workspace.over(number) == "completed"
     assert workspace.output(number)["numbers"]["rows"] == 5
     (run,) = workspace.client.runs(mage_run=number)
@@ -184,7 +178,8 @@ def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
                 f"/api/pipeline_schedules/{trigger}/api_trigger",
                 json={"pipeline_run": {"variables": {"run": run.id, "model": "unanswered"}}},
                 headers={
-                    "Authorization": f"Bearer {workspace.live.home.mage_trigger_token.read_text()}"
+                    **as_the_runner(workspace.live.home),
+                    "Authorization": f"Bearer {workspace.live.home.mage_trigger_token.read_text()}",
                 },
                 timeout=1,
             )

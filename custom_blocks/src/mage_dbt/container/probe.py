@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from mage_dbt.home import Home
+from mage_dbt.mage.door.headers import SECRET
 
 ANSWER_SECONDS = 4.0
 
@@ -32,6 +33,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def answers(name: str) -> str:
     """What is wrong with the process of that name; empty when nothing is."""
+    headers = {}
     if name == "runner":
         connection: http.client.HTTPConnection = _UnixConnection(HOME.runner_socket)
         path = "/ping"
@@ -39,8 +41,10 @@ def answers(name: str) -> str:
         port = int(os.environ.get("MAGE_PORT") or 6789)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
         path = "/api/statuses"
+        if HOME.runner_to_mage_secret.exists():  # with a login on Mage answers nobody without it
+            headers[SECRET] = HOME.runner_to_mage_secret.read_text().strip()
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return f"{name} does not answer: {error}"

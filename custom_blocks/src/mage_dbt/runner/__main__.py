@@ -15,6 +15,7 @@ import uvicorn
 
 from mage_dbt import redaction
 from mage_dbt.api.app import make_app
+from mage_dbt.api.mage_relay import MageRelay
 from mage_dbt.errors import SettingError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
@@ -63,11 +64,16 @@ def _serve(settings: Settings, home: Home) -> None:
         )
     )
     doors = [home.runner_socket]
+    relay = None
     if settings.login_required:
         doors += [home.people_socket, home.machines_socket]
+        relay = MageRelay(settings, home)
+        relay.start(_unix_socket(home.people_mage_socket))
     try:
         server.run(sockets=[*map(_unix_socket, doors), _tcp_socket(settings.runner_port)])
     finally:
+        if relay:
+            relay.stop()
         runner.stop()
         ledger.close()
 

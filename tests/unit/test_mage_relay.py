@@ -1,0 +1,172 @@
+"""The way to Mage: what goes through, what is taken away, when it ends.
+
+In place of Mage stands a server that shows the bytes it gets.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mage_dbt.api import mage_relay
+from mage_dbt.api.mage_relay import MageRelay, read_head
+from mage_dbt.errors import Malformed
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace.secret_files import read_or_make
+from tests.live import wait_until
+from tests.unit.test_identity import LOGIN
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+@dataclass
+class Behind:
+    """What stands behind the relay, and what it has got."""
+
+    home: Home
+    got: list[bytes] = field(default_factory=list)
+    keep_open: bool = False
+
+    def ask(self, *headers: str, line: str = "GET / HTTP/1.1", body: bytes = b"") -> bytes:
+        with self.connect(*headers, line=line, body=body) as connection:
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    def connect(self, *headers: str, line: str, body: bytes = b"") -> socket.socket:
+        secret = self.home.proxy_people_secret.read_text()
+        ours = [f"X-Workspace-Proxy: {secret}", "Host: mage.example.com"]
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(20)
+        connection.connect(str(self.home.people_mage_socket))
+        head = "\r\n".join([line, *ours, *headers]) + "\r\n\r\n"
+        connection.sendall(head.encode("latin-1") + body)
+        return connection
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[Behind]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    settings = Settings.load(
+        {**LOGIN, "WORKSPACE_HOME": str(tmp_path), "MAGE_PORT": str(port)}, tmp_path / "no.env"
+    )
+    home = Home(tmp_path)
+    for file in (home.proxy_people_secret, home.runner_to_mage_secret):
+        read_or_make(file)
+    found = Behind(home)
+
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            data = connection.recv(65536)
+            found.got.append(data)
+            if not found.keep_open:
+                connection.sendall(ANSWER)
+                connection.close()
+            else:
+                threading.Thread(target=connection.recv, args=(1,), daemon=True).start()
+
+    threading.Thread(target=answer, daemon=True).start()
+    home.people_mage_socket.parent.mkdir(parents=True, exist_ok=True)
+    home.people_mage_socket.unlink(missing_ok=True)
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(str(home.people_mage_socket))
+    relay = MageRelay(settings, home)
+    relay.start(door)
+    yield found
+    relay.stop()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+ANA = ("X-Forwarded-Email: ana@example.com", "X-Forwarded-Groups: analysts")
+
+
+def test_mage_gets_a_name_and_a_role_and_none_of_the_secrets(behind: Behind) -> None:
+    answer = behind.ask(
+        *ANA,
+        "Cookie: __Host-workspace=the session",
+        "Authorization: Bearer the token",
+        "X-Forwarded-Access-Token: the token",
+        "X_Workspace_Person: otto@example.com",
+        "X-Workspace-Role: owner",
+        "X-Kept: yes",
+        line="PUT /api/pipelines/one?x=1 HTTP/1.1",
+    )
+    assert answer == ANSWER
+    (got,) = behind.got
+    secret = behind.home.runner_to_mage_secret.read_text()
+    assert got.decode().split("\r\n") == [
+        *("PUT /api/pipelines/one?x=1 HTTP/1.1", "Host: mage.example.com", "X-Kept: yes"),
+        *("Connection: close", f"X-Workspace-Mage: {secret}"),
+        *("X-Workspace-Person: ana@example.com", "X-Workspace-Role: analyst", "", ""),
+    ]
+    assert behind.home.proxy_people_secret.read_text() not in got.decode()
+
+
+def test_who_may_not_come_in_is_told_and_mage_hears_nothing(behind: Behind) -> None:
+    nobody = ("X-Forwarded-Email: nora@example.com", "X-Forwarded-Groups: marketing")
+    assert behind.ask(*nobody).startswith(b"HTTP/1.1 403")
+    assert b"in no group" in behind.ask(*nobody)
+    assert behind.ask(*ANA, "X-Workspace-Proxy: again").startswith(b"HTTP/1.1 401")
+    assert behind.ask().startswith(b"HTTP/1.1 401")
+    assert behind.ask(*ANA, "Origin: https://evil.example").startswith(b"HTTP/1.1 403")
+    assert behind.ask(*ANA, line="GET http://x/api HTTP/1.1").startswith(b"HTTP/1.1 400")
+    assert behind.ask(*ANA, "X: " + "a" * 100_000).startswith(b"HTTP/1.1 400")
+    assert behind.got == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET / HTTP/1.0",
+        "get / HTTP/1.1",
+        "GET  / HTTP/1.1",
+        "GET /\tx HTTP/1.1",
+        "GET / HTTP/1.1\r\n folded: yes",
+        "GET / HTTP/1.1\r\nA : b",
+        "GET / HTTP/1.1\r\nA: b\nC: d",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked",
+        "POST / HTTP/1.1\r\nContent_Length: 1\r\nContent-Length: 2",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: gzip",
+        "POST / HTTP/1.1\r\nContent-Length: +1",
+    ],
+)
+def test_what_two_programs_could_read_differently_is_refused(head: str) -> None:
+    with pytest.raises(Malformed):
+        read_head(f"{head}\r\n\r\n".encode("latin-1"))
+
+
+def test_an_open_web_socket_ends_when_the_right_is_lost(behind: Behind) -> None:
+    behind.keep_open = True
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+    line = "GET /websocket/ HTTP/1.1"
+    with behind.connect(*ANA, *upgrade, line=line) as kept:
+
+        def arrived() -> bool | str:
+            return bool(behind.got) or "nothing has come"
+
+        wait_until("the handshake to be passed on", arrived, 10)
+        assert b"Connection: Upgrade" in behind.got[0]
+        lost = ("X-Forwarded-Email: Ana@example.com", "X-Forwarded-Groups: everybody")
+        behind.keep_open = False
+        assert behind.ask(*lost) == ANSWER  # a viewer now
+        assert kept.recv(10) == b""
+
+
+def test_an_open_web_socket_ends_when_its_person_is_heard_of_no_more(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mage_relay, "RIGHTS_SECONDS", 1.0)
+    behind.keep_open = True
+    with behind.connect(*ANA, "Upgrade: websocket", line="GET /websocket/ HTTP/1.1") as kept:
+        assert kept.recv(10) == b""
