@@ -12,6 +12,7 @@ from pathlib import Path
 from mage_dbt import secret_values
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
+from mage_dbt.workspace.secret_files import read_or_make
 
 HOST = "127.0.0.1"
 """`mage start` binds every interface unless told otherwise."""
@@ -38,7 +39,7 @@ def environment(settings: Settings, home: Home, database_url: str) -> dict[str, 
         # Mage's own login is no boundary: with this, a user is who the door says (mage/door).
         "REQUIRE_USER_AUTHENTICATION": "1" if settings.login_required else "0",
         "REQUIRE_USER_PERMISSIONS": "0",
-        "JWT_SECRET": home.mage_jwt_secret.read_text(),
+        "JWT_SECRET": read_or_make(home.mage_jwt_secret),
         "HIDE_API_TRIGGER_TOKEN": "1",
         "HIDE_ENV_VAR_VALUES": "1",
         "DISABLE_AUTO_BROWSER_OPEN": "1",
