@@ -9,6 +9,7 @@ from pathlib import Path
 from mage_dbt.commits import JUST_PREPARED_SECONDS, KEPT, Commits
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
+from mage_dbt.worker.warm import Warm
 
 
 def test_pruning_keeps_what_is_new_what_is_in_use_and_what_was_just_prepared(
@@ -22,11 +23,11 @@ def test_pruning_keeps_what_is_new_what_is_in_use_and_what_was_just_prepared(
         (folder / "tree").mkdir(parents=True)
         os.utime(folder, (old + number, old + number))
     used, *others = folders
-    Commits(settings, home, lambda: {used}, lambda found: None)._prune()
+    Commits(settings, home, Warm(settings, home), lambda: {used}, lambda found: None)._prune()
     assert [one for one in folders if not one.exists()] == others[:3]
 
     for folder in folders:
         (folder / "tree").mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-    Commits(settings, home, set, lambda found: None)._prune()
+    Commits(settings, home, Warm(settings, home), set, lambda found: None)._prune()
     assert all(one.exists() for one in folders)

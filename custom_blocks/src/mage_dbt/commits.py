@@ -15,10 +15,9 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -33,6 +32,7 @@ from mage_dbt.errors import (
     NoCommitReady,
     PackagesMissing,
     PreparationFailed,
+    SettingError,
     Unavailable,
     did_you_mean,
 )
@@ -42,6 +42,8 @@ from mage_dbt.packages import Packages
 from mage_dbt.profile import Profile
 from mage_dbt.settings import Settings
 from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.worker.parent_process import Parent, ParentGone, Task
+from mage_dbt.worker.warm import Key, Warm
 from mage_dbt.yaml_file import REPAIR
 
 log = logging.getLogger(__name__)
@@ -92,11 +94,13 @@ class Commits:
         self,
         settings: Settings,
         home: Home,
+        warm: Warm,
         in_use: Callable[[], set[Path]],
         tell: Callable[[Commit | Broken], None],
     ) -> None:
         self._settings = settings
         self._home = home
+        self._warm = warm
         self._sync = settings.dbt_metric_dir or home.sync
         self._in_use = in_use
         self._tell = tell
@@ -198,6 +202,7 @@ class Commits:
             folder = self._folder(sha, profile)
             if self._live and self._live.folder == folder:
                 self._broken = None
+                self._keep_warm(self._live, profile)
                 return
             if self._broken and self._broken.sha == sha and not self._again(self._broken):
                 return
@@ -224,7 +229,15 @@ class Commits:
                 self._broken = found
                 return
             self._live, self._broken = found, None
+            self._keep_warm(found, profile)
             self._prune()
+
+    def _keep_warm(self, commit: Commit, profile: Profile) -> None:
+        try:
+            environment = dbt_environment(os.environ)
+        except SettingError:
+            return  # a secret cannot be read: each run says so
+        self._warm.keep(_key(commit.project, profile, environment), commit.parsed)
 
     def _as_broken(self, sha: str, error: CommitBroken) -> Broken:
         subject, author, _ = self._describe(sha)
@@ -265,8 +278,27 @@ class Commits:
                 f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
                 "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
             )
+        environment = dbt_environment(os.environ)
+        parsed, notes, parent = self._parse(sha, project, folder, profile, environment)
+        try:
+            self._write_ready(sha, project, folder, profile, parsed, notes)
+            key = _key(project, profile, environment)
+        except BaseException:
+            parent.close()
+            raise
+        self._warm.adopt(key, parent)
+        return Commit.read(folder)
+
+    def _write_ready(
+        self,
+        sha: str,
+        project: Path,
+        folder: Path,
+        profile: Profile,
+        parsed: dict[str, Any],
+        notes: list[str],
+    ) -> None:
         wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
-        parsed, notes = self._parse(sha, project, folder, profile)
         subject, author, committed_at = self._describe(sha)
         ready = {
             "sha": sha,
@@ -289,7 +321,6 @@ class Commits:
         aside = folder / f"{READY_FILE}.new"
         aside.write_text(json.dumps(ready))
         aside.rename(folder / READY_FILE)
-        return Commit.read(folder)
 
     def _export(self, sha: str, tree: Path) -> None:
         """Writes the commit's files with git's own checkout, touching nothing git-sync keeps."""
@@ -308,8 +339,14 @@ class Commits:
                 )
 
     def _parse(
-        self, sha: str, project: Path, folder: Path, profile: Profile
-    ) -> tuple[dict[str, Any], list[str]]:
+        self,
+        sha: str,
+        project: Path,
+        folder: Path,
+        profile: Profile,
+        environment: Mapping[str, str],
+    ) -> tuple[dict[str, Any], list[str], Parent]:
+        """What dbt tells of the commit, what a person should know, and the process that knows."""
         packages = Packages(project, self._home.packages)
         packages.store.mkdir(parents=True, exist_ok=True)
         key = packages.key
@@ -317,7 +354,7 @@ class Commits:
         if fetch and packages.pinned and packages.kept(key):
             packages.take(key)
             fetch = False
-        answer = self._ask_dbt(project, folder, profile, deps=fetch)
+        answer, parent = self._ask_dbt(project, folder, profile, environment, deps=fetch)
         notes = []
         if answer["failed"] == "packages":
             if not packages.kept(key):
@@ -329,7 +366,7 @@ class Commits:
                 )
             packages.take(key)
             notes.append(f"Packages were not fetched anew: {answer['message']}")
-            answer = self._ask_dbt(project, folder, profile, deps=False)
+            answer, parent = self._ask_dbt(project, folder, profile, environment, deps=False)
         elif fetch:
             packages.keep(key)
         if answer["failed"]:
@@ -337,33 +374,32 @@ class Commits:
                 f"dbt cannot parse {sha[:7]}: {answer['message']}",
                 REPAIR,
             )
-        return answer, notes
+        return answer, notes, parent
 
-    def _ask_dbt(self, project: Path, folder: Path, profile: Profile, deps: bool) -> dict[str, Any]:
-        task = {
-            "deps": deps,
-            "dbt_arguments": [
-                *("--project-dir", str(project)),
-                *profile.arguments(),
-                *("--log-path", str(folder / "logs")),
-                *("--target-path", str(folder / "target")),
-            ],
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "mage_dbt.worker.dbt_process", "prepare"],
-            input=json.dumps(task) + "\n",
-            capture_output=True,
-            text=True,
-            env=dbt_environment(os.environ),
-            cwd=folder,
-            timeout=PREPARE_SECONDS,
-            check=False,
+    def _ask_dbt(
+        self,
+        project: Path,
+        folder: Path,
+        profile: Profile,
+        environment: Mapping[str, str],
+        deps: bool,
+    ) -> tuple[dict[str, Any], Parent]:
+        """Lets a process parse that runs can be forked from afterwards, if all goes well."""
+        arguments = (
+            *_dbt_arguments(project, profile),
+            *("--log-path", str(folder / "logs")),
+            *("--target-path", str(folder / "target")),
         )
-        if done.returncode != 0 or not done.stdout:
-            words = "\n".join(done.stderr.strip().splitlines()[-5:])
-            return {"failed": "parse", "message": f"dbt's process failed: {words}"}
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
+        task = Task(arguments, {}, deps, describe=True)
+        parent = self._warm.prepare(task, folder, environment)
+        try:
+            return parent.told.result(PREPARE_SECONDS), parent
+        except ParentGone as error:
+            return {"failed": "parse", "message": f"dbt's process failed: {error}"}, parent
+        except TimeoutError:
+            parent.close()
+            message = f"dbt was not done after {PREPARE_SECONDS:.0f} s"
+            return {"failed": "parse", "message": message}, parent
 
     def _describe(self, sha: str) -> tuple[str, str, str]:
         """Subject, author and time of a commit."""
@@ -393,6 +429,15 @@ class Commits:
                 kept = self._in_use() | ({self._live.folder} if self._live else set())
                 if folder not in kept and folder.stat().st_mtime < limit:
                     _remove(folder)
+
+
+def _dbt_arguments(project: Path, profile: Profile) -> tuple[str, ...]:
+    return ("--project-dir", str(project), *profile.arguments())
+
+
+def _key(project: Path, profile: Profile, environment: Mapping[str, str]) -> Key:
+    """Of jobs without variables."""
+    return Key.of(project, _dbt_arguments(project, profile), {}, environment)
 
 
 def _variables_read(project: Path) -> list[str] | None:

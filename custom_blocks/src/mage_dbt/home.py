@@ -117,6 +117,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def warm(self) -> Path:
+        """What warm parents write while they parse."""
+        return self.root / "warm"
+
+    @property
     def mage_project(self) -> Path:
         """The Mage project people work in, made from `mage_project/`. Mage shows its name."""
         return self.root / "mage" / "dbt-metric"

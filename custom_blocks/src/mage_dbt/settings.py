@@ -243,6 +243,15 @@ class Settings:
         _count,
         "How many runs may wait in line; a request beyond them is refused, the morning's never.",
     )
+    runner_warm_parents: int = _setting(
+        "4",
+        _count,
+        "How many processes may keep dbt started for runs to come: one for the newest commit, one "
+        "for each other commit or set of variables in use. A run beyond them starts dbt anew.",
+    )
+    runner_warm_memory_mb: int = _setting(
+        "4000", _rate, "How many megabytes these processes may have together."
+    )
     ledger_keep_days: int = _setting(
         "730",
         _days,

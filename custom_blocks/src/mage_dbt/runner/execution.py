@@ -39,7 +39,6 @@ class Execution(threading.Thread):
         notices: tuple[str, ...],
         ledger: Ledger,
         line: Line,
-        planning: threading.Semaphore,
         over: Callable[[str], None],
         worker_of: Callable[[Job], Worker],
         ready: tuple[Worker, Plan] | None = None,
@@ -50,7 +49,6 @@ class Execution(threading.Thread):
         self._notices = notices
         self._ledger = ledger
         self._line = line
-        self._planning = planning
         self._over = over
         self._worker_of = worker_of
         self._ready = ready  # a worker that has planned already, because a digest was compared
@@ -116,26 +114,23 @@ class Execution(threading.Thread):
         if self._taken_over:
             return RunState.CANCELLED, ""
         run = self._write(lambda: self._ledger.run(self.run_id))
-        with self._planning:
-            worker = self._begin()
-            if worker is None:
-                return RunState.CANCELLED, ""
-            plan = self._ready[1] if self._ready else worker.plan()
-        plan = self._tell_plan(plan)
+        worker = self._begin()
+        if worker is None:
+            return RunState.CANCELLED, ""
+        plan = self._tell_plan(self._ready[1] if self._ready else worker.plan(), worker)
         while True:
             if not self._wait(run, plan) or self._cancelled:
                 return RunState.CANCELLED, ""
             if self._worker is not None:
                 worker = self._worker
                 break
-            with self._planning:
-                again = self._begin()
-                if again is None:
-                    return RunState.CANCELLED, ""
-                now = again.plan()
+            again = self._begin()
+            if again is None:
+                return RunState.CANCELLED, ""
+            now = again.plan()
             fits = now.writes <= plan.writes and now.reads <= plan.reads | plan.writes
             if now.digest != plan.digest:
-                plan = self._tell_plan(now)
+                plan = self._tell_plan(now, again)
             if fits:
                 worker = again
                 break
@@ -167,9 +162,10 @@ class Execution(threading.Thread):
             self._worker = self._worker or self._worker_of(self.job)
             return self._worker
 
-    def _tell_plan(self, plan: Plan) -> Plan:
+    def _tell_plan(self, plan: Plan, worker: Worker) -> Plan:
         plan = replace(plan, warnings=(*self._notices, *plan.warnings))
-        self._write(lambda: self._ledger.event(self.run_id, _now(), "plan", _plan_event(plan)))
+        told = _plan_event(plan) | {"worker": worker.how}
+        self._write(lambda: self._ledger.event(self.run_id, _now(), "plan", told))
         return plan
 
     def _wait(self, run: Run, plan: Plan) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
 from mage_dbt.settings import Settings
 from mage_dbt.worker import Worker
-from mage_dbt.worker.cold import ColdWorker
+from mage_dbt.worker.warm import Warm
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,6 @@ RECONCILE_SECONDS = 2.0
 
 RETENTION_SECONDS = 86_400.0
 
-PLANNING_AT_ONCE = 2
-"""dbt's start is all CPU; more of them at once only make each slower."""
-
 KEPT_RUN_FOLDERS = 200
 
 
@@ -70,7 +67,10 @@ class Runner:
         self._settings = settings
         self._home = home
         self._ledger = ledger
-        self._commits = Commits(settings, home, self._folders_in_use, self._commit_changed)
+        self._warm = Warm(settings, home)
+        self._commits = Commits(
+            settings, home, self._warm, self._folders_in_use, self._commit_changed
+        )
         self._morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
         self._claims = Claims(ledger, self._morning)
         self._resolver = Resolver(
@@ -79,7 +79,6 @@ class Runner:
         self._line = Line(ledger.database_url, settings, home, self._taken_over)
         self._admitted = 0
         self._abandoned: list[str] = []
-        self._planning = threading.Semaphore(PLANNING_AT_ONCE)
         self._previewing = threading.Semaphore(1)  # of its own: a run never waits for a preview
         self._alerts = Watcher(
             settings, home, ledger, lambda: (self._commits.live, self._commits.broken)
@@ -121,6 +120,7 @@ class Runner:
         for execution in executions:
             execution.wait_until_over(2.0)
         self._line.close()
+        self._warm.close()
 
     def _repeat(self, name: str, what: Any, seconds: float) -> None:
         while not self._stopped.is_set():
@@ -288,8 +288,8 @@ class Runner:
 
     def _planned(self, order: Order, folder: Path, details: bool = False) -> tuple[Worker, Plan]:
         job = order.job(folder, Profile.of(self._settings, self._home), details)
-        with self._previewing if details else self._planning:
-            worker: Worker = ColdWorker(job)
+        with self._previewing if details else nullcontext():
+            worker: Worker = self._warm.worker(job)
             try:
                 return worker, worker.plan()
             except BaseException:
@@ -329,9 +329,8 @@ class Runner:
             order.notices,
             self._ledger,
             self._line,
-            self._planning,
             self._over,
-            ColdWorker,
+            self._warm.worker,
             ready,
         )
         with self._guard:

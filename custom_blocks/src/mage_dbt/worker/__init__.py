@@ -2,8 +2,8 @@
 
 A worker plans a job (dbt parses the commit and answers the selection), then waits; told to start,
 it executes what it planned and appends what happens to `events.jsonl` in the run's folder. The file
-outlives the runner, so a restart loses nothing that dbt had said. How dbt gets going (cold, in a
-new process; later warm, forked) is the implementation's matter.
+outlives the runner, so a restart loses nothing that dbt had said. How dbt gets going (warm, forked
+from a parent that has parsed already; cold, in a new process) is the implementation's matter.
 """
 
 from __future__ import annotations
@@ -98,6 +98,9 @@ class Job:
 
 class Worker(Protocol):
     """One job's worker. Calls come in this order: plan, hold, start, wait; stop at any time."""
+
+    how: str
+    """After `plan`: `warm`, or `cold`, with the reason behind a colon where there is one."""
 
     def plan(self) -> Plan:
         """What will run. Raises RequestError when dbt refuses the job, WorkspaceError otherwise."""

@@ -1,0 +1,128 @@
+"""A worker whose dbt runs in a process of its own, however that process came to be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from typing import IO, Any, Protocol
+
+from mage_dbt.errors import BadSelection, RequestError, WorkspaceError
+from mage_dbt.plan import Plan, PlannedNode
+from mage_dbt.worker import Job
+from mage_dbt.worker.orders import HOLD, START
+
+INTERRUPT_SECONDS = 2.5
+"""dbt cancels its queries within 20 ms of SIGINT (measured); the rest is for a busy machine."""
+
+TERMINATE_SECONDS = 1.5
+
+LOG_FILE = "worker.log"
+
+
+UNKNOWN = 256
+"""In place of an exit status that nobody can know any more."""
+
+
+class Child(Protocol):
+    """What a worker needs of its process; `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+class ProcessWorker:
+    """See `Worker`. The child leads a process group, so a stop reaches all of it."""
+
+    def __init__(self, job: Job, child: Child, orders: socket.socket, answer: IO[str]) -> None:
+        """`orders` is the other end of the child's standard input, `answer` what it says."""
+        self._job = job
+        self._child = child
+        self._orders = orders
+        self._answer = answer
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def plan(self) -> Plan:
+        line = self._answer.readline()
+        if not line:
+            code = self._child.wait()
+            raise WorkspaceError(
+                f"dbt's process ended before it had planned ({how_ended(code)}).",
+                f"Its last words: {self._last_words()}",
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if answer["refused"]:
+            self.stop()
+            error = BadSelection if answer["refused"] == "selection" else RequestError
+            raise error(answer["message"], answer["hint"])
+        return Plan(
+            commit=self._job.commit,
+            nodes=tuple(PlannedNode.from_json(one) for one in answer["nodes"]),
+            warnings=tuple(answer["warnings"]),
+            notes=(*self._job.notes, *answer["notes"]),
+            command=self._job.command,
+            flags=self._job.flags,
+            variables=self._job.variables,
+            target=self._job.target,
+            threads=answer["threads"],
+        )
+
+    def hold(self, descriptor: int) -> None:
+        with suppress(OSError):  # it is dead, and holds nothing
+            socket.send_fds(self._orders, [HOLD], [descriptor])
+
+    def start(self) -> None:
+        with suppress(OSError):  # it died while it waited; alive() tells, and the end why
+            self._orders.sendall(START)
+
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def stop(self) -> None:
+        if self._child.poll() is not None:
+            return  # and its number may be another process's by now
+        for sign, seconds in (
+            (signal.SIGINT, INTERRUPT_SECONDS),
+            (signal.SIGTERM, TERMINATE_SECONDS),
+            (signal.SIGKILL, 10.0),
+        ):
+            try:
+                os.killpg(self._child.pid, sign)
+            except ProcessLookupError:
+                break
+            try:
+                self._child.wait(seconds)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+    def close(self) -> None:
+        """Waits for the child and gives back what was open."""
+        self._orders.close()
+        self._answer.close()
+        self._child.wait()
+
+    def ending(self) -> str:
+        """How the process ended, in words, with what it last wrote."""
+        return f"{how_ended(self._child.wait())}. {self._last_words()}".strip()
+
+    def _last_words(self) -> str:
+        lines = (self._job.folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
+        return "\n".join(lines[-5:]) or "none."
+
+
+def how_ended(code: int) -> str:
+    """A process's end in words, of its exit status as `Popen.returncode` has it."""
+    if code == UNKNOWN:
+        return "how is not known, the process that forked it is gone"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

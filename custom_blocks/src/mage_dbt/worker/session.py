@@ -1,0 +1,441 @@
+"""One job on a parsed project: dbt selects, the plan is told, dbt executes, each event is told.
+
+It is one dbt command. Between its selection and its first statement the plan goes out and the
+command waits for its turn, so what was planned and what runs cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import Any
+
+import dbt.tracking
+from dbt.adapters.factory import get_adapter
+from dbt_common.events.base_types import EventMsg
+from google.protobuf.json_format import MessageToDict
+
+from mage_dbt.errors import did_you_mean
+from mage_dbt.plan import PlannedNode
+from mage_dbt.redaction import scrub, scrub_data
+from mage_dbt.run import PASSED
+from mage_dbt.warehouse import lost_dependents, row_estimates
+from mage_dbt.worker import EVENTS_FILE, Job
+from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
+from mage_dbt.worker.project import QUIET, Project
+from mage_dbt.worker.reasons import has_operator, why_in, without_operators
+
+
+class Refused(Exception):
+    """Ends dbt's command when the job cannot be planned; the answer says why."""
+
+
+class Session:
+    """One job: planning, executing, and telling what happens."""
+
+    def __init__(self, job: Job, project: Project, common: list[str]) -> None:
+        self._job = job
+        self._project = project
+        self._manifest = project.manifest
+        self._common = common
+        self._task: Any = None
+        self._unmatched: list[str] = []
+        self._planned: dict[str, Any] = {}
+        self._statuses: dict[str, str] = {}
+        self._events = (job.folder / EVENTS_FILE).open("a", buffering=1)
+
+    def carry(self, answer: Callable[[dict[str, Any]], object], turn: Callable[[], None]) -> None:
+        """Plans, answers with the plan or why it is refused, waits for its turn, and executes."""
+        selection = self._selection()
+        if self._job.nodes and not selection:
+            answer(
+                refusal(
+                    "selection",
+                    f"None of the nodes to run again is enabled at {self._job.commit[:7]} with "
+                    "these variables.",
+                    "Run what replaces them.",
+                )
+            )
+            return
+        answered = begun = False
+        failed: BaseException | None = None
+
+        def selected(task: Any) -> None:
+            nonlocal answered, begun, failed
+            try:
+                self._task = task
+                plan = self._plan()
+                answer(plan)
+                answered = True
+                if plan["refused"]:
+                    raise Refused
+                turn()
+            except BaseException as error:
+                failed = error
+                raise
+            # What a model reads as run_started_at is when it ran, not when it came into the line.
+            user = dbt.tracking.active_user
+            user.run_started_at = datetime.now(tz=user.run_started_at.tzinfo)
+            begun = True
+
+        words = [self._job.command, *self._common, *selection, *self._job.flags]
+        done = self._project.invoke_selected(words, selected, self._hear)
+        if begun:
+            self._end(done)
+        elif failed is not None and not isinstance(failed, Refused):
+            raise failed
+        elif not answered:
+            answer(refusal("selection", message_of(done.exception)))
+
+    def _plan(self) -> dict[str, Any]:
+        """The answer to the parent: nodes in order and warnings, or why it is refused."""
+        ids = {*self._task.job_queue.get_selected_nodes()}
+        ids.update(getattr(self._task, "selected_unit_tests", ()))
+        chosen = [self._node(one) for one in sorted(ids)]
+        self._planned = {
+            node.unique_id: node
+            for node in self._in_order(chosen)
+            if str(node.resource_type) in EXECUTABLE
+        }
+        wrong = [one for one in self._unmatched if one not in self._job.exclude]
+        if wrong or not self._planned:
+            return self._nothing_matches(wrong)
+        # These ask the warehouse, or dbt again; the task's own connections are as before.
+        lost = lost_dependents(self._query, self._planned.values(), self._drops)
+        rows = self._rows() if self._job.details else {}
+        reasons = self._reasons()
+        return {
+            "refused": "",
+            "nodes": [
+                replace(
+                    self._planned_node(node), why=reasons.get(one, ""), rows=rows.get(one)
+                ).to_json()
+                for one, node in self._planned.items()
+            ],
+            "warnings": [*lost, *(self._stale_sources() if self._job.details else ())],
+            "notes": list(self._rerun_notes()),
+            "threads": int(self._task.config.threads),
+        }
+
+    def _end(self, done: Any) -> None:
+        """Tells what dbt tells only at the end: hooks, and how it all ended."""
+        for one in getattr(done.result, "results", None) or []:
+            if one.node.unique_id not in self._statuses:
+                self._finished(
+                    one.node,
+                    str(one.status),
+                    one.execution_time,
+                    one.message or "",
+                    dict(one.adapter_response or {}),
+                    one.failures,
+                )
+        self._tell(
+            "end",
+            success=bool(done.success),
+            message=message_of(done.exception) if done.exception else "",
+        )
+
+    def _selection(self) -> list[str]:
+        flags: list[str] = []
+        select = list(self._job.select)
+        if self._job.nodes:
+            found = [self._node(one) for one in self._job.nodes]
+            select = [
+                f"fqn:{'.'.join(node.fqn)}{'' if is_test(node) else '+'}"
+                for node in found
+                if not isinstance(node, Unplanned)
+            ]
+        if select:
+            flags += ["--select", *select]
+        if self._job.exclude:
+            flags += ["--exclude", *self._job.exclude]
+        return flags
+
+    def _reasons(self) -> dict[str, str]:
+        """By unique id, why each planned node is in the plan."""
+        if self._job.nodes:
+            given = dict(self._job.nodes)
+            return given | why_in(self._edges(), given.keys(), given)
+        if not self._job.select:
+            return dict.fromkeys(self._planned, "everything was asked for")
+        if not any(has_operator(one) for one in self._job.select):
+            asked = {one for one, node in self._planned.items() if not is_test(node)}
+        elif self._job.details:
+            asked = self._asked_for()
+        else:  # telling them apart takes dbt as long again as the selection; a run does not wait
+            chosen = f"chosen by {' '.join(self._job.select)}"
+            return dict.fromkeys(self._planned, chosen)
+        return why_in(self._edges(), asked, {})
+
+    def _edges(self) -> dict[str, list[str]]:
+        """What each planned node reads, in the plan's order; tests last, as leaves."""
+        nodes = sorted(self._planned.values(), key=is_test)
+        return {node.unique_id: reads_of(node) for node in nodes}
+
+    def _asked_for(self) -> set[str]:
+        """The nodes that the criteria match without their graph operators: dbt's own answer."""
+        criteria = [without_operators(one) for one in self._job.select]
+        only = ["--output", "json", "--output-keys", "unique_id", "--indirect-selection", "empty"]
+        listed = self._project.invoke(["ls", *self._common, "--select", *criteria, *only])
+        return {json.loads(line)["unique_id"] for line in listed.result or []}
+
+    def _rerun_notes(self) -> Iterator[str]:
+        """For a rerun: what came since, and what these variables leave out."""
+        for one in self._job.nodes:
+            if one not in self._planned and isinstance(self._node(one), Unplanned):
+                yield f"{one.split('.')[2]} is disabled with these variables: left out."
+        for one, node in self._planned.items():
+            if node.original_file_path in self._job.added and not is_test(node):
+                read = [self._label(up) for up in reads_of(node) if up in self._planned]
+                if read:
+                    yield f"{self._label(one)} was added since and reads {', '.join(read)}."
+
+    def _rows(self) -> dict[str, int]:
+        if self._manifest.metadata.adapter_type != "postgres":
+            return {}
+        written = [node for node in self._planned.values() if str(node.resource_type) in WRITTEN]
+        return row_estimates(self._query, written)
+
+    def _stale_sources(self) -> list[str]:
+        """Sentences on planned nodes' sources that dbt calls stale, by their own freshness."""
+        read = {up for node in self._planned.values() for up in reads_of(node)}
+        sources = [
+            self._manifest.sources[one] for one in sorted(read & self._manifest.sources.keys())
+        ]
+        checked = [one for one in sources if one.freshness]
+        if not checked:
+            return []
+        select = [f"source:{one.source_name}.{one.name}" for one in checked]
+        done = self._project.invoke(["source", "freshness", *self._common, "--select", *select])
+        results = getattr(done.result, "results", None) or []
+        return [
+            _staleness(one) for one in results if str(one.status) not in ("pass", "success")
+        ] or (
+            []
+            if results
+            else [f"dbt could not tell how fresh its sources are: {message_of(done.exception)}"]
+        )
+
+    def _node(self, unique_id: str) -> Any:
+        manifest = self._manifest
+        for table in (manifest.nodes, manifest.unit_tests, getattr(manifest, "functions", {})):
+            if unique_id in table:
+                return table[unique_id]
+        return Unplanned(unique_id)
+
+    def _in_order(self, chosen: list[Any]) -> Iterable[Any]:
+        nodes = {node.unique_id: node for node in chosen}
+        # Sorted: a set's order is another one in each process, and the digest holds the order.
+        reads = {one: sorted(nodes.keys() & reads_of(node)) for one, node in nodes.items()}
+        for order in TopologicalSorter(reads).static_order():
+            yield nodes[order]
+
+    def _planned_node(self, node: Any) -> PlannedNode:
+        writes = self._job.command != "compile" and str(node.resource_type) in WRITTEN
+        return PlannedNode(
+            node=node.unique_id,
+            name=name_of(node),
+            type=str(node.resource_type),
+            materialized=str(getattr(node.config, "materialized", "")),
+            relation=(getattr(node, "relation_name", None) or "") if writes else "",
+            reads=tuple(sorted(self._relations_read(node))),
+            depends_on=tuple(reads_of(node)),
+            fqn=".".join(node.fqn),
+            path=node.original_file_path,
+        )
+
+    def _relations_read(self, node: Any) -> set[str]:
+        """Tables and views of the project that `node` reads.
+
+        Through an ephemeral model, and through a view beside the view itself: who reads a view
+        reads its tables, and when one of those is replaced the view falls with it.
+        """
+        found: set[str] = set()
+        for one in reads_of(node):
+            upstream = self._node(one)
+            if str(upstream.resource_type) not in WRITTEN:
+                continue
+            if name := getattr(upstream, "relation_name", None):
+                found.add(name)
+            if not name or str(upstream.config.materialized) == "view":
+                found |= self._relations_read(upstream)
+        return found
+
+    def _drops(self, node: Any) -> bool:
+        """Whether running this node drops the old table, and with it what depends on it."""
+        if self._job.command == "compile":
+            return False
+        kind = str(getattr(node.config, "materialized", ""))
+        return kind == "table" or (
+            kind in ("incremental", "seed") and "--full-refresh" in self._job.flags
+        )
+
+    def _query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a read-only query on the warehouse, over dbt's own connection."""
+        adapter = get_adapter(self._task.config)
+        with adapter.connection_named("master"):
+            _, table = adapter.execute(sql, fetch=True)
+        return [dict(zip(table.column_names, row.values(), strict=True)) for row in table.rows]
+
+    def _nothing_matches(self, wrong: list[str]) -> dict[str, Any]:
+        names = [
+            name_of(node)
+            for node in self._manifest.nodes.values()
+            if str(node.resource_type) in ("model", "seed", "snapshot")
+        ]
+        for one in wrong:
+            name = without_operators(one)
+            if any(
+                name == node.name for nodes in self._manifest.disabled.values() for node in nodes
+            ):
+                return refusal(
+                    "selection",
+                    f'"{name}" is disabled in dbt-metric at {self._job.commit[:7]}.',
+                    "Its configuration says `enabled: false`; leave it out, or enable it.",
+                )
+        if not wrong:
+            asked = " ".join(self._job.select) or "everything"
+            return refusal(
+                "selection",
+                f"The selection matches nothing to {self._job.command}: {asked}.",
+                "",
+            )
+        hints = [did_you_mean(one.strip("+@*"), names) for one in wrong]
+        quoted = ", ".join(f'"{one}"' for one in wrong)
+        return refusal(
+            "selection",
+            f"No model {quoted} in dbt-metric at {self._job.commit[:7]}.",
+            " ".join(dict.fromkeys(hint for hint in hints if hint))
+            or "The list of models shows every name.",
+        )
+
+    def _hear(self, event: EventMsg) -> None:
+        name = event.info.name
+        if name == "NoNodesForSelectionCriteria":
+            self._unmatched.append(event.data.spec_raw)
+        elif name == "NodeStart":
+            node = event.data.node_info
+            if node.unique_id in self._planned:
+                self._tell(
+                    "node_started",
+                    node=node.unique_id,
+                    name=self._label(node.unique_id),
+                    compiled=self._compiled(node.unique_id),
+                )
+        elif name == "NodeFinished":
+            result = MessageToDict(event.data.run_result, preserving_proto_field_name=True)
+            node = self._node(event.data.node_info.unique_id)
+            self._finished(
+                node,
+                result["status"],
+                result.get("execution_time", 0.0),
+                result.get("message", ""),
+                result.get("adapter_response", {}),
+                result.get("num_failures"),
+            )
+        elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
+            self._tell("log", level="warn", text=event.info.msg)
+
+    def _finished(
+        self,
+        node: Any,
+        status: str,
+        seconds: float,
+        message: str,
+        response: Mapping[str, Any],
+        failures: int | None,
+    ) -> None:
+        if str(node.resource_type) not in EXECUTABLE | {"operation"}:
+            return  # an exposure: dbt names it and does nothing
+        self._statuses[node.unique_id] = status
+        rows = response.get("rows_affected")
+        is_test = str(node.resource_type) in ("test", "unit_test")
+        self._tell(
+            "node_finished",
+            node=node.unique_id,
+            name=name_of(node),
+            type=str(node.resource_type),
+            status=status,
+            seconds=round(seconds, 3),
+            rows=failures if is_test else (int(rows) if rows is not None and rows >= 0 else None),
+            message=message,
+            because=self._because(node) if status == "skipped" else "",
+            relation=getattr(node, "relation_name", None) or "",
+        )
+
+    def _compiled(self, unique_id: str) -> str:
+        """Where dbt writes a node's compiled SQL, from the run's folder; empty for a seed."""
+        node = self._node(unique_id)
+        if str(node.resource_type) == "seed" or not hasattr(node, "get_target_write_path"):
+            return ""
+        return str(node.get_target_write_path("target", "compiled"))
+
+    def _because(self, node: Any) -> str:
+        """The nearest upstream that failed: a node it reads, or a test on one of those."""
+        seen: set[str] = set()
+        line = list(reads_of(node))
+        while line:
+            upstream = line.pop(0)
+            if upstream in seen:
+                continue
+            seen.add(upstream)
+            for suspect in (upstream, *self._tests_of.get(upstream, ())):
+                if self._statuses.get(suspect, "success") not in PASSED | {"skipped"}:
+                    return self._label(suspect)
+            line += reads_of(self._node(upstream))
+        return ""
+
+    @cached_property
+    def _tests_of(self) -> dict[str, list[str]]:
+        """The planned tests on each node; asked for only after `plan`."""
+        tests: dict[str, list[str]] = {}
+        for one in self._planned.values():
+            if str(one.resource_type) in ("test", "unit_test"):
+                for parent in reads_of(one):
+                    tests.setdefault(parent, []).append(one.unique_id)
+        return tests
+
+    def _label(self, unique_id: str) -> str:
+        node = self._node(unique_id)
+        return unique_id if isinstance(node, Unplanned) else name_of(node)
+
+    def _tell(self, kind: str, **data: Any) -> None:
+        told = scrub_data({"at": time.time(), "kind": kind, **data})
+        self._events.write(json.dumps(told) + "\n")
+
+
+def _staleness(result: Any) -> str:
+    """One sentence on a source that is not fresh, or of which dbt cannot tell."""
+    name = f"{result.node.source_name}.{result.node.name}"
+    newest = getattr(result, "max_loaded_at", None)
+    if newest is None:
+        return (
+            f"dbt could not tell how fresh the source {name} is: {result.message or result.status}"
+        )
+    hours = result.age / 3600
+    return (
+        f"The source {name} is stale: its newest row is {hours:.0f} h old ({newest:%d %B %H:%M})."
+    )
+
+
+def message_of(error: BaseException | None) -> str:
+    return scrub(str(error).strip()) if error else "dbt gave no reason."
+
+
+def refusal(what: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"refused": what, "message": message, "hint": hint}
+
+
+def arguments_of(job: Job) -> list[str]:
+    """dbt's flags for any command of this job: where everything is, and the variables."""
+    return [
+        *(*job.dbt_arguments, *QUIET),
+        *("--target-path", str(job.folder / "target")),
+        *("--log-path", str(job.folder / "logs")),
+        *("--vars", json.dumps(dict(job.variables))),
+    ]
