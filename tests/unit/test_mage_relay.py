@@ -22,6 +22,7 @@ from mage_dbt.workspace.secret_files import read_or_make
 from tests.live import wait_until
 from tests.unit.test_identity import LOGIN
 
+OPENED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
@@ -32,6 +33,8 @@ class Behind:
     home: Home
     got: list[bytes] = field(default_factory=list)
     keep_open: bool = False
+    opens: bytes = OPENED
+    """What it answers when it keeps the connection open."""
 
     def ask(self, *headers: str, line: str = "GET / HTTP/1.1", body: bytes = b"") -> bytes:
         with self.connect(*headers, line=line, body=body) as connection:
@@ -72,6 +75,7 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
                 connection.sendall(ANSWER)
                 connection.close()
             else:
+                connection.sendall(found.opens)
                 threading.Thread(target=connection.recv, args=(1,), daemon=True).start()
 
     threading.Thread(target=answer, daemon=True).start()
@@ -160,6 +164,7 @@ def test_an_open_web_socket_ends_when_the_right_is_lost(behind: Behind) -> None:
         lost = ("X-Forwarded-Email: Ana@example.com", "X-Forwarded-Groups: everybody")
         behind.keep_open = False
         assert behind.ask(*lost) == ANSWER  # a viewer now
+        assert kept.recv(100) == OPENED
         assert kept.recv(10) == b""
 
 
@@ -169,4 +174,16 @@ def test_an_open_web_socket_ends_when_its_person_is_heard_of_no_more(
     monkeypatch.setattr(mage_relay, "RIGHTS_SECONDS", 1.0)
     behind.keep_open = True
     with behind.connect(*ANA, "Upgrade: websocket", line="GET /websocket/ HTTP/1.1") as kept:
+        assert kept.recv(100) == OPENED
         assert kept.recv(10) == b""
+
+
+def test_what_asks_for_a_web_socket_and_gets_a_page_is_the_last_of_its_connection(
+    behind: Behind,
+) -> None:
+    behind.keep_open = True
+    behind.opens = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\npage"
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+    answer = behind.ask(*ANA, *upgrade, line="GET /pipelines HTTP/1.1", body=b"GET /next")
+    assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npage"
+    assert len(behind.got) == 1

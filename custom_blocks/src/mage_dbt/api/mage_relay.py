@@ -76,8 +76,8 @@ class MageRelay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
-            person, passed = self._let_in(head)
-            await self._hand_over(person, passed, reader, writer)
+            person, passed, upgrade = self._let_in(head)
+            await self._hand_over(person, passed, upgrade, reader, writer)
         except WorkspaceError as error:
             writer.write(_answer(error))
         except asyncio.LimitOverrunError:
@@ -87,8 +87,11 @@ class MageRelay:
         finally:
             await _close(writer)
 
-    def _let_in(self, head: bytes) -> tuple[Person, bytes]:
-        """Who the request is from, and its head as Mage gets it. Raises a WorkspaceError."""
+    def _let_in(self, head: bytes) -> tuple[Person, bytes, bool]:
+        """Who the request is from, its head as Mage gets it, and whether it asks for a web socket.
+
+        Raises a WorkspaceError.
+        """
         first, headers = read_head(head)
 
         def values(name: str) -> Sequence[str]:
@@ -118,12 +121,13 @@ class MageRelay:
             (ROLE, str(person.role)),
         ]
         lines = [first, *(f"{name}: {value}" for name, value in kept)]
-        return person, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return person, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), bool(upgrade)
 
     async def _hand_over(
         self,
         person: Person,
         head: bytes,
+        upgrade: bool,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -134,6 +138,9 @@ class MageRelay:
         except OSError:
             raise Unavailable("Mage does not answer.", "It may be starting; try again.") from None
         to_mage.write(head)
+        if upgrade and not await _upgraded(from_mage, writer):
+            await _close(to_mage)
+            return
         tasks = [
             asyncio.create_task(_pump(reader, to_mage)),
             asyncio.create_task(_pump(from_mage, writer)),
@@ -180,6 +187,30 @@ def read_head(head: bytes) -> tuple[str, list[tuple[str, str]]]:
     ):
         raise Malformed("Where the request's body ends is not clear.")
     return first, headers
+
+
+async def _upgraded(from_mage: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether Mage opens the web socket; its answer is passed on.
+
+    Another answer leaves its connection open, and so would the proxy ours: the next request, of
+    whomever, would then go through to Mage unread. So that answer is the last of its connection.
+    """
+    answer = await asyncio.wait_for(from_mage.readuntil(b"\r\n\r\n"), HEAD_SECONDS)
+    if answer.startswith(b"HTTP/1.1 101 "):
+        writer.write(answer)
+        return True
+    first, *lines = answer.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    kept = [line for line in lines if not line.lower().startswith(("connection:", "keep-alive:"))]
+    ended = "\r\n".join([first, *kept, "Connection: close"]) + "\r\n\r\n"
+    writer.write(ended.encode("latin-1"))
+    lengths = [
+        line.partition(":")[2] for line in kept if line.lower().startswith("content-length:")
+    ]
+    left = int(lengths[0]) if lengths else 0
+    while left > 0 and (data := await from_mage.read(min(left, CHUNK))):
+        writer.write(data)
+        left -= len(data)
+    return False
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
