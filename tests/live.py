@@ -82,7 +82,9 @@ class LiveWorkspace:
         plain = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DBT_", "DAILY_BUILD_", "WORKSPACE_", "MAGE_", "RUNNER_"))
+            if not name.startswith(
+                ("DBT_", "DAILY_BUILD_", "WORKSPACE_", "MAGE_", "RUNNER_", "LOGIN_")
+            )
         }
         self.environ = {
             **plain,

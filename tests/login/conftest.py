@@ -24,7 +24,8 @@ from mage_dbt.workspace.keeper import Order
 from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.secret_files import read_or_make
 from tests.conftest import not_run
-from tests.live import free_ports, share_environments, wait_until
+from tests.dbt.conftest import make_repository
+from tests.live import LiveWorkspace, free_ports, share_environments, wait_until
 from tests.login.echo import echo
 
 BUILD_SECONDS = 900
@@ -71,8 +72,9 @@ class Chain:
     def sign_in(self, email: str) -> Iterator[httpx.Client]:
         """A browser in which `email` has signed in."""
         with self.client() as client:
-            answer = try_to_sign_in(client, email)
+            answer = try_to_sign_in(client, email, "/oauth2/start?rd=/oauth2/userinfo")
             assert answer.status_code == 200, answer.text
+            assert answer.json()["email"] == email
             yield client
 
     def token(self, client: str, secret: Path) -> str:
@@ -212,3 +214,35 @@ def doors_open(
     folder = tmp_path_factory.mktemp("login")
     with chain(folder, proxy_program, (stranger(folder),)) as found:
         yield found
+
+
+@dataclass(frozen=True)
+class WithLogin:
+    """A whole workspace, by `scripts/start --with-login`, and its doors."""
+
+    live: LiveWorkspace
+    chain: Chain
+
+
+@pytest.fixture(scope="session")
+def with_login(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
+) -> Iterator[WithLogin]:
+    """Started on the project `steps`; its first build is over."""
+    folder = tmp_path_factory.mktemp("with-login")
+    repository = make_repository(folder / "repository", "steps")
+    people, machines, provider = free_ports(3)
+    live = LiveWorkspace(
+        folder / "home",
+        DBT_METRIC_REPO=str(repository),
+        LOGIN_PEOPLE_PORT=str(people),
+        LOGIN_MACHINES_PORT=str(machines),
+        LOGIN_DEVELOPMENT_PORT=str(provider),
+    )
+    share_environments(live.home)
+    live.start("--with-login")
+    try:
+        live.wait_for_output("Ctrl-C stops everything")
+        yield WithLogin(live, Chain(live.home, people, machines, provider))
+    finally:
+        live.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -71,17 +70,3 @@ def echo(path: Path) -> Iterator[None]:
             server.shutdown()
             server.socket.close()
             thread.join()
-
-
-def raw(port: int, data: bytes, seconds: float = 10.0) -> bytes:
-    """Sends bytes to a port of loopback, and gives what comes back until the other end closes or
-    says nothing for `seconds`."""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        found = b""
-        try:
-            connection.sendall(data)
-            while chunk := connection.recv(65536):
-                found += chunk
-        except (TimeoutError, ConnectionError):
-            pass
-        return found

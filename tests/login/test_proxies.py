@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from mage_dbt.home import Home
+from mage_dbt.settings import PROVIDERS
 from mage_dbt.workspace import proxies
 from mage_dbt.workspace.secret_files import read_or_make
 from tests.live import free_ports, share_environments
@@ -156,7 +157,7 @@ def test_every_provider_s_file_starts_for_real(
 
 
 def test_the_files_differ_in_their_provider_alone() -> None:
-    assert [path.stem for path in PEOPLE_FILES] == sorted(proxies.PROVIDERS)
+    assert [path.stem for path in PEOPLE_FILES] == sorted(PROVIDERS)
     doors_of = []
     for path in PEOPLE_FILES:
         text = path.read_text()

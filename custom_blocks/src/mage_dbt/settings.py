@@ -40,6 +40,9 @@ INTERNAL_NAMES = ("WORKSPACE_INSTANCE", "RUNNER_SOCKET")
 CREDENTIALS = re.compile(r"//[^/]*@")
 """In a URL; they are never said again."""
 
+PROVIDERS = ("oidc", "keycloak", "entra", "google", "github")
+"""The files in oauth2-proxy/people: the same door with another identity provider."""
+
 
 def _text(value: str) -> str:
     return value
@@ -147,6 +150,12 @@ def _web_address(value: str) -> str:
     if parts.username or parts.password:
         raise ValueError("a user or password does not belong in it")
     return value.rstrip("/")
+
+
+def _provider(value: str) -> str:
+    if value not in PROVIDERS:
+        raise ValueError(f"it is one of {', '.join(PROVIDERS)}")
+    return value
 
 
 def _database_url(value: str) -> str:
@@ -288,6 +297,22 @@ class Settings:
     login_owner_groups: tuple[str, ...] = _setting(
         "", _names, "Groups whose members may also administer Mage."
     )
+    login_provider: str | None = _setting(
+        None,
+        _provider,
+        "With LOGIN_REQUIRED: the file in oauth2-proxy/people that scripts/start starts the "
+        "proxies with, `oidc`, `keycloak`, `entra`, `google` or `github`. Unset: something else "
+        "starts them. See docs/login.md.",
+    )
+    login_people_port: int = _setting(
+        "4180", _port, "The people's proxy's port on 127.0.0.1, where scripts/start starts it."
+    )
+    login_machines_port: int = _setting(
+        "4181", _port, "The machines' proxy's port on 127.0.0.1, where scripts/start starts it."
+    )
+    login_development_port: int = _setting(
+        "4183", _port, "The development identity provider's port on 127.0.0.1 (--with-login)."
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
@@ -329,6 +354,8 @@ class Settings:
 
     def _refuse_half_a_login(self) -> None:
         if not self.login_required:
+            if self.login_provider:
+                raise SettingError("LOGIN_PROVIDER is set, and LOGIN_REQUIRED is not true.")
             return
         if self.mage_public_url is None:
             raise SettingError(
@@ -344,6 +371,13 @@ class Settings:
             raise SettingError(
                 "LOGIN_REQUIRED=true would let nobody in: every LOGIN_…_GROUPS is empty.",
                 "Set LOGIN_ANALYST_GROUPS to a group of your identity provider, for example.",
+            )
+        if self.login_provider and not self.mage_public_url.startswith("https://"):
+            raise SettingError(
+                f"With LOGIN_PROVIDER people come over HTTPS, and MAGE_PUBLIC_URL is "
+                f"{self.mage_public_url}.",
+                "Browsers keep the session's cookie over HTTPS alone. To try a login on this "
+                "machine: ./scripts/start --with-login.",
             )
 
     @property

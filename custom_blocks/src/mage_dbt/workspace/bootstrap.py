@@ -55,7 +55,8 @@ def start(settings: Settings, home: Home, arguments: list[str]) -> None:
             environments.ensure(home, [DBT, MAGE], progress)
             environments.remove_unused(home)
     elif not (home.environments / DBT.name).exists():
-        print("Usage: ./scripts/start [--once]\n\nSee README.md. Nothing is installed yet.")
+        print("Usage: ./scripts/start [--once] [--with-login]\n")
+        print("See README.md. Nothing is installed yet.")
         return
     _hand_over(home, DBT, ["-m", "mage_dbt.workspace.start", *arguments])
 

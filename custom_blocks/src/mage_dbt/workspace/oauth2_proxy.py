@@ -11,6 +11,7 @@ from mage_dbt.home import Home
 from mage_dbt.workspace.environments import ensure_tool
 from mage_dbt.workspace.progress import Progress
 
+NAME = "oauth2-proxy"
 MODULE = "github.com/oauth2-proxy/oauth2-proxy/v7"
 
 VERSION = "v7.15.6"
@@ -26,7 +27,12 @@ def ensure(home: Home, progress: Progress) -> Path:
     Go checks the module and all it needs against its public checksum database.
     Raises MachineError when there is no Go, or it cannot build it.
     """
-    return ensure_tool(home, "oauth2-proxy", [VERSION], _build, progress) / "oauth2-proxy"
+    return ensure_tool(home, NAME, [VERSION], _build, progress) / NAME
+
+
+def path(home: Home) -> Path:
+    """Where `ensure` put it."""
+    return (home.environments / NAME).resolve() / NAME
 
 
 def _build(folder: Path, run: Callable[[list[str]], str]) -> None:

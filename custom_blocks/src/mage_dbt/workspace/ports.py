@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.settings import Settings
@@ -13,9 +14,12 @@ def needs_postgres(settings: Settings) -> bool:
     return not (settings.workspace_database_url and settings.dbt_profiles_dir)
 
 
-def require_free(settings: Settings) -> None:
-    """Raises MachineError naming the first port that is taken and the setting to change it, and
-    SettingError for a PostgreSQL that is not to be started here."""
+def require_free(settings: Settings, more: Mapping[str, int] | None = None) -> None:
+    """`more` are further ports by their settings.
+
+    Raises MachineError naming the first port that is taken and the setting to change it, and
+    SettingError for a PostgreSQL that is not to be started here.
+    """
     if settings.postgres_host != "127.0.0.1":
         raise SettingError(
             f"POSTGRES_HOST={settings.postgres_host} is for containers.",
@@ -24,6 +28,7 @@ def require_free(settings: Settings) -> None:
     wanted = {"MAGE_PORT": settings.mage_port, "RUNNER_PORT": settings.runner_port}
     if needs_postgres(settings):
         wanted["POSTGRES_PORT"] = settings.postgres_port
+    wanted |= more or {}
     names: dict[int, str] = {}
     for setting, port in wanted.items():
         if port in names:

@@ -64,7 +64,9 @@ def runner(settings: Settings, home: Home, databases: Databases) -> Program:
         name="runner",
         order=Order([sys.executable, "-m", "mage_dbt.runner"], str(home.root), grace=5.0),
         environment=environment,
-        probe=lambda: _get("http://runner/ping", httpx.HTTPTransport(uds=str(home.runner_socket))),
+        probe=lambda: answers(
+            "http://runner/ping", httpx.HTTPTransport(uds=str(home.runner_socket))
+        ),
     )
 
 
@@ -119,7 +121,7 @@ def _environment(settings: Settings, *more: str) -> dict[str, str]:
     }
 
 
-def _get(url: str, transport: httpx.BaseTransport | None = None) -> str:
+def answers(url: str, transport: httpx.BaseTransport | None = None) -> str:
     """Nothing when `url` answers 200, else what it does instead."""
     try:
         with httpx.Client(transport=transport, timeout=ANSWER_SECONDS, trust_env=False) as client:

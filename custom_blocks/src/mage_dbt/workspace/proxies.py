@@ -16,9 +16,6 @@ from mage_dbt.workspace.secret_files import read_or_make
 
 CONFIG = CHECKOUT / "oauth2-proxy"
 
-PROVIDERS = ("oidc", "keycloak", "entra", "google", "github")
-"""Files in oauth2-proxy/people: the same door with another provider."""
-
 FROM_OUTSIDE = ("PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY")
 
 PLAIN_HTTP = {
@@ -44,7 +41,7 @@ def people_environment(
     provider's variables."""
     read_or_make(home.people_cookie_secret)
     return {
-        **_plain(),
+        **plain_environment(),
         "PEOPLE_LISTEN": f"127.0.0.1:{port}",
         "PEOPLE_DOOR": str(door),
         "PROXY_SECRETS": str(home.secrets),
@@ -59,7 +56,7 @@ def machines_environment(
 ) -> dict[str, str]:
     read_or_make(home.machines_cookie_secret)
     return {
-        **_plain(),
+        **plain_environment(),
         "MACHINES_LISTEN": f"127.0.0.1:{port}",
         "MACHINES_DOOR": str(door),
         "PROXY_SECRETS": str(home.secrets),
@@ -73,5 +70,6 @@ def _order(program: Path, config: Path, alpha: Path) -> Order:
     return Order(command, str(CONFIG), grace=2.0)
 
 
-def _plain() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
+    """What any of these programs may find: no setting of the workspace, no secret."""
     return {name: os.environ[name] for name in FROM_OUTSIDE if name in os.environ}

@@ -1,6 +1,6 @@
 """The second stage of `scripts/start`: starts every process, builds once, and stays.
 
-    ./scripts/start [--once]
+    ./scripts/start [--once] [--with-login]
 
 The first start of a workspace builds everything once, through Mage, as every morning will. Later
 starts go on where the last one stopped; `--once` builds always, and leaves with the build's exit
@@ -34,8 +34,9 @@ from mage_dbt.mage.api import MageApi
 from mage_dbt.request import Cause
 from mage_dbt.run import RunState
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import demo, lock, ports, programs, strays
+from mage_dbt.workspace import demo, lock, login, ports, programs, strays
 from mage_dbt.workspace.disk import explain, require_room
+from mage_dbt.workspace.login import Login
 from mage_dbt.workspace.postgres import Postgres, prepare_given
 from mage_dbt.workspace.programs import Databases
 from mage_dbt.workspace.progress import Progress, wait_for
@@ -45,7 +46,11 @@ from mage_dbt.workspace.supervisor import Program, Supervisor
 ROOM_TO_START = 300
 """Megabytes for logs, commits, runs and PostgreSQL's own files."""
 
-STOP_ORDER = (("mage", "git-sync"), ("runner",), ("postgres",))
+STOP_ORDER = (
+    ("proxy-people", "proxy-machines", "mage", "git-sync"),
+    ("runner", "identity-provider"),
+    ("postgres",),
+)
 """Who asks first; who is asked, after."""
 
 ONCE_PATIENCE = 600.0
@@ -62,11 +67,14 @@ AGAIN_SECONDS = 0.5
 
 
 class Start:
-    def __init__(self, settings: Settings, once: bool) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, once: bool, with_login: bool = False) -> None:
+        self._settings = login.development_settings(settings) if with_login else settings
         self._once = once
         self._home = Home(settings.workspace_home)
+        self._login = Login.of(self._settings, self._home, development=with_login)
         self._address = f"http://127.0.0.1:{settings.mage_port}"
+        if self._settings.login_required:
+            self._address = self._settings.mage_address
         # The first stage handed over by exec, so this is when the person pressed Enter.
         self._progress = Progress(psutil.Process().create_time())
         self._supervisor = Supervisor(self._home, self._progress)
@@ -92,6 +100,8 @@ class Start:
         if self._once:
             return status
         self._say_who_is_told(client)
+        for line in self._login.lines() if self._login else ():
+            self._progress.say(line)
         self._progress.say(f"Mage is at {self._address}. Ctrl-C stops everything.")
         threading.Event().wait()
         return status
@@ -99,7 +109,7 @@ class Start:
     def _check_machine(self) -> None:
         home = self._home
         strays.stop_those_of_an_earlier_start(home, self._progress)
-        ports.require_free(self._settings)
+        ports.require_free(self._settings, self._login.ports if self._login else None)
         require_room(home.root, ROOM_TO_START)
         for folder in (home.logs, home.mage_data, home.mage_project):
             folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +119,8 @@ class Start:
             *(home.runner_to_mage_secret, home.mage_jwt_secret),
         ):
             read_or_make(secret)
+        if self._login:
+            self._login.install(self._progress)
 
     @property
     def _uses_demo(self) -> bool:
@@ -148,8 +160,22 @@ class Start:
         if self._syncs:
             supervisor.wait("git-sync")
             self._say_sync_error()
+        if self._login:
+            self._open_the_doors(self._login)
         supervisor.wait("mage")
         self._progress.say("Mage answers")
+
+    def _open_the_doors(self, login: Login) -> None:
+        supervisor = self._supervisor
+        if login.development:
+            # The proxies ask it for its addresses when they start.
+            supervisor.start(login.provider())
+            supervisor.wait("identity-provider")
+        supervisor.start(login.people())
+        supervisor.start(login.machines())
+        supervisor.wait("proxy-people")
+        supervisor.wait("proxy-machines")
+        self._progress.say("The login answers")
 
     def _start_postgres(self) -> Postgres:
         postgres = Postgres(self._home, self._settings.postgres_port)
@@ -291,10 +317,16 @@ def main() -> int:
     parser.add_argument(
         "--once", action="store_true", help="build, then leave; exit status 0 when all passed"
     )
+    parser.add_argument(
+        "--with-login",
+        action="store_true",
+        help="the whole login on this machine, with people of a development identity provider; "
+        "needs Go and Node.js, and takes the place of all other LOGIN_ settings",
+    )
     arguments = parser.parse_args()
     stop_on_signals()
     try:
-        return Start(Settings.load(), arguments.once).run()
+        return Start(Settings.load(), arguments.once, arguments.with_login).run()
     except WorkspaceError as error:
         print(f"\n{error}", file=sys.stderr)
         return 2 if isinstance(error, SettingError) else 1
