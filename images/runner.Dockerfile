@@ -39,6 +39,7 @@ COPY dbt/profiles /opt/mage-dbt/dbt/profiles
 COPY dbt/demo_warehouse /opt/mage-dbt/dbt/demo_warehouse
 COPY dbt/dbt-metric /opt/mage-dbt/dbt/dbt-metric
 ENV PATH=/opt/mage-dbt/.workspace/env/dbt/bin:/usr/local/bin:/usr/bin:/bin \
+    USER=runner \
     WORKSPACE_HOME=/workspace
 USER 10002:10000
 WORKDIR /workspace

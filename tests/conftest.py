@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzz.addoption("--fuzz-seed", type=int, default=1, help="the same seed is the same fuzz (1)")
     parser.addoption("--campaign-size", type=int, help="requests or kills of a campaign")
     parser.addoption("--campaign-seed", type=int, help="the seed of a campaign's random numbers")
+    parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,6 @@ def said_of(command: list[str], folder: Path = CHECKOUT, given: str = "") -> tup
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     return done.returncode, done.stdout

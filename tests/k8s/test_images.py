@@ -12,6 +12,8 @@ from mage_dbt.errors import SettingError
 from mage_dbt.settings import CHECKOUT
 from tests.k8s.conftest import said_of, validator
 
+pytestmark = pytest.mark.timeout(900)  # checkov on a busy machine
+
 DOCKERFILES = sorted((CHECKOUT / "images").glob("*.Dockerfile"))
 
 

@@ -14,6 +14,8 @@ from tests.conftest import not_run
 from tests.k8s import tools
 from tests.k8s.conftest import said_of, validator
 
+pytestmark = pytest.mark.timeout(900)  # checkov on a busy machine
+
 OVERLAYS = ("example", "production", "kubernetes-executor")
 
 KUBERNETES = "1.35"
@@ -53,7 +55,6 @@ def pods(built: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(600)
 def test_the_objects_are_what_kubernetes_schemas_say(built: Path) -> None:
     command = [validator("kubernetes-validate"), "--strict", "-k", KUBERNETES, str(built)]
     status, said = said_of(command)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mage_dbt import container, secret_values
+from mage_dbt import container
 from mage_dbt.container.databases import notebooks, url_of
 from mage_dbt.database_url import for_mage
 from mage_dbt.home import Home
@@ -24,9 +24,6 @@ def become() -> NoReturn:
     home.mage_data.mkdir(parents=True, exist_ok=True)
     project.install(settings, home)
     environment = os.environ | settings.as_environment() | notebooks(settings, home)
-    environment |= secret_values.read(
-        os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
-    )
     # Mage gets its own; this one may be the ledger's too.
     for name in ("WORKSPACE_DATABASE_URL", "WORKSPACE_DATABASE_URL_FILE"):
         environment.pop(name, None)
