@@ -184,9 +184,10 @@ def _cause(kwargs: Mapping[str, Any]) -> Cause:
 
 
 def _caller(kwargs: Mapping[str, Any]) -> str:
-    """Mage 0.9.80 tells a block its trigger, not the person; the login brings that later."""
+    """With a login on, the person who began it in Mage; Mage itself tells only the trigger."""
     trigger = kwargs.get("trigger_name")
-    return f"Mage, trigger {trigger}" if trigger else "Mage, notebook"
+    asked_by = _text(kwargs, "asked_by")
+    return asked_by or (f"Mage, trigger {trigger}" if trigger else "Mage, notebook")
 
 
 def _models(kwargs: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,10 @@ def missing(settings: Settings, home: Home) -> str:
         )
     except httpx.HTTPError as error:
         return f"{url}: {error}"
-    return "" if answer.status_code == 200 else f"{url} answers {answer.status_code}"
+    if answer.status_code != 200:
+        return f"{url} answers {answer.status_code}"
+    # It says so with a 200 while it makes its database.
+    return f"{url} answers with an error" if '"error"' in answer.text[:20] else ""
 
 
 def main() -> int:

@@ -17,6 +17,9 @@ from mage_dbt.identity.role import Role
 RUNNER = Person("runner@workspace.invalid", Role.OWNER)
 """The workspace's own runner, where Mage wants a user."""
 
+ASKED_BY = "asked_by"
+"""The variable that tells a block who has asked for its run."""
+
 IN_MAGE = {
     Role.VIEWER: "Viewer",
     Role.ANALYST: "Editor",
@@ -32,20 +35,6 @@ LASTS_SECONDS = 30 * 86_400
 
 _known: dict[str, tuple[Role, int, float]] = {}
 """By name: the role Mage's user has, its number, and when that was true."""
-
-
-def prepare() -> Any:
-    """Makes Mage's roles and the entry of its own pages; no user. Called when Mage starts."""
-    from mage_ai.orchestration.db.models import oauth
-    from mage_ai.settings import OAUTH2_APPLICATION_CLIENT_ID
-
-    oauth.Role.create_default_roles()
-    client = oauth.Oauth2Application.query_client(OAUTH2_APPLICATION_CLIENT_ID)
-    return client or oauth.Oauth2Application.create(
-        client_id=OAUTH2_APPLICATION_CLIENT_ID,
-        client_type=oauth.Oauth2Application.ClientType.PUBLIC,
-        name="frontend",
-    )
 
 
 def sign_in(request: Any) -> None:
@@ -74,6 +63,9 @@ def _find(person: Person) -> Any:
         if user is not None:
             return user
     right = oauth.Role.get_role(IN_MAGE[person.role])
+    if right is None:
+        oauth.Role.create_default_roles()
+        right = oauth.Role.get_role(IN_MAGE[person.role])
     user = oauth.User.query.filter(oauth.User.email == person.name).first()
     if user is None:
         user = oauth.User.create(email=person.name, username=person.name, roles_new=[right])
@@ -81,6 +73,14 @@ def _find(person: Person) -> Any:
         user.update(roles_new=[right], roles=None, _owner=False)
     _known[person.name] = (person.role, user.id, time.monotonic())
     return user
+
+
+def with_name(payload: dict[str, Any], user: Any) -> dict[str, Any]:
+    """What somebody asks Mage to run, with the person's name among the variables. A claim, like
+    everything a block says; a schedule has the name of who made it."""
+    if user is None or user.email == RUNNER.name:
+        return payload
+    return payload | {"variables": {**(payload.get("variables") or {}), ASKED_BY: user.email}}
 
 
 def cookie() -> str:

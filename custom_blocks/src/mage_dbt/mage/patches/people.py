@@ -29,4 +29,33 @@ PATCHES = (
             ),
         ),
     ),
+    # It forgets who begins a run; a block is told by a variable.
+    Patch(
+        "api/resources/PipelineRunResource.py",
+        "12685fff26b8596597d4d9e92bfacf3992278a702a6ca1f511b86d96739af833",
+        (
+            Edit(
+                "        pipeline_schedule = kwargs.get('parent_model')\n\n"
+                "        repo_path = get_repo_path(user=user)\n",
+                "        from mage_dbt.mage.door import people\n"
+                "        payload = people.with_name(payload, user)\n"
+                "        pipeline_schedule = kwargs.get('parent_model')\n\n"
+                "        repo_path = get_repo_path(user=user)\n",
+            ),
+        ),
+    ),
+    Patch(
+        "api/resources/PipelineScheduleResource.py",
+        "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
+        (
+            Edit(
+                "        pipeline = kwargs['parent_model']\n"
+                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+                "        from mage_dbt.mage.door import people\n"
+                "        payload = people.with_name(payload, user)\n"
+                "        pipeline = kwargs['parent_model']\n"
+                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+            ),
+        ),
+    ),
 )

@@ -14,11 +14,9 @@ PATCHES = (
                 "    from mage_dbt.mage.door.application import Application as Door\n"
                 "    return Door(\n        updated_routes,\n",
             ),
-            # It makes an owner with the password admin.
-            Edit(
-                "    logger.info('User authentication is enabled.')\n",
-                "    from mage_dbt.mage.door import people\n    return people.prepare()\n",
-            ),
+            # It makes an owner with the password admin. Roles are made at the first visit, when the
+            # database is sure to have its tables.
+            Edit("    logger.info('User authentication is enabled.')\n", "    return None\n"),
         ),
     ),
 )

@@ -1,0 +1,307 @@
+"""A real Mage with the login on: who is who in it, what each role may, and what is closed.
+
+Requests come as the proxy sends them, through the runner's relay; the proxy itself is in
+tests/login.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mage_dbt.api.mage_relay import MageRelay
+from mage_dbt.workspace.secret_files import read_or_make
+from tests.live import wait_until
+from tests.mage.conftest import LiveMage
+
+HOST = "mage.example.com"
+
+GROUPS = {
+    "vera@example.com": "viewers",
+    "ana@example.com": "analysts",
+    "aki@example.com": "analysts",
+    "olga@example.com": "operators",
+    "otto@example.com": "owners",
+}
+
+BLOCK = """
+@custom
+def run(*args, **kwargs):
+    print(f"asked by {kwargs.get('asked_by')}")
+    return 1
+"""
+
+OUTPUT_SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def mage(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMage]:
+    root = tmp_path_factory.mktemp("login")
+    live = LiveMage.on(
+        root,
+        mage_python,
+        LOGIN_REQUIRED="true",
+        MAGE_PUBLIC_URL=f"https://{HOST}",
+        LOGIN_VIEWER_GROUPS="viewers",
+        LOGIN_ANALYST_GROUPS="analysts",
+        LOGIN_OPERATOR_GROUPS="operators",
+        LOGIN_OWNER_GROUPS="owners",
+    )
+    read_or_make(live.home.proxy_people_secret)
+    live.home.people_mage_socket.parent.mkdir(parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(live.home.people_mage_socket))
+    relay = MageRelay(live.settings, live.home)
+    relay.start(listener)
+    live.add_pipeline("mine", BLOCK)
+    live.start()
+    yield live
+    live.stop()
+    relay.stop()
+
+
+def headers(mage: LiveMage, name: str, groups: str | None = None) -> dict[str, str]:
+    return {
+        "Host": HOST,
+        "X-Workspace-Proxy": mage.home.proxy_people_secret.read_text(),
+        "X-Forwarded-Email": name,
+        "X-Forwarded-Groups": GROUPS[name] if groups is None else groups,
+    }
+
+
+def person(mage: LiveMage, name: str, groups: str | None = None) -> httpx.Client:
+    return httpx.Client(
+        transport=httpx.HTTPTransport(uds=str(mage.home.people_mage_socket)),
+        base_url=f"http://{HOST}",
+        headers=headers(mage, name, groups),
+        timeout=60,
+    )
+
+
+def users(mage: LiveMage) -> dict[str, list[str]]:
+    """Mage's users by e-mail address, each with its roles there."""
+    with sqlite3.connect(mage.home.root / "mage.db") as connection:
+        rows = connection.execute(
+            "select user.email, role.name from user"
+            " left join user_role on user_role.user_id = user.id"
+            " left join role on role.id = user_role.role_id"
+        ).fetchall()
+        passwords = connection.execute(
+            "select count(*) from user where password_hash is not null or owner"
+        ).fetchone()
+    assert passwords == (0,)
+    found: dict[str, list[str]] = {}
+    for email, role in rows:
+        found.setdefault(email, []).append(role)
+    return found
+
+
+class WebSocket:
+    """One of Mage's, as its pages open them."""
+
+    def __init__(self, mage: LiveMage, name: str) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(OUTPUT_SECONDS)
+        self._connection.connect(str(mage.home.people_mage_socket))
+        given = headers(mage, name) | {
+            "Origin": f"https://{HOST}",
+            **{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
+            "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        }
+        lines = ["GET /websocket/ HTTP/1.1", *(f"{one}: {value}" for one, value in given.items())]
+        self._connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._data = b""
+        while b"\r\n\r\n" not in self._data:
+            data = self._connection.recv(65536)
+            if not data:
+                break
+            self._data += data
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        self.status = int(head.split(b" ")[1])
+
+    def send(self, message: dict[str, Any]) -> None:
+        text = json.dumps(message).encode()
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(text))
+        self._connection.sendall(struct.pack("!BBH", 0x81, 0xFE, len(text)) + mask + masked)
+
+    def receive(self) -> str:
+        """The next message."""
+        length, begin = self._read(2)[1] & 0x7F, 2
+        if length == 126:
+            length, begin = struct.unpack("!H", self._read(4)[2:4])[0], 4
+        elif length == 127:
+            length, begin = struct.unpack("!Q", self._read(10)[2:10])[0], 10
+        text = self._read(begin + length)[begin:]
+        self._data = self._data[begin + length :]
+        return text.decode()
+
+    def heard(self) -> bytes:
+        """What has come so far."""
+        self._connection.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            self._data += self._connection.recv(1_000_000)
+        return self._data
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _read(self, length: int) -> bytes:
+        while len(self._data) < length:
+            data = self._connection.recv(65536)
+            assert data, "the web socket was closed"
+            self._data += data
+        return self._data[:length]
+
+
+def test_around_the_proxy_nothing_answers(mage: LiveMage) -> None:
+    token = "the proxy has signed you in"
+    told = json.dumps({"token": token, "expires": 2**31}).encode()
+    body = base64.urlsafe_b64encode(told).decode().rstrip("=")
+    forged = {
+        **{"X-Workspace-Person": "otto@example.com", "X-Workspace-Role": "owner", "Host": HOST},
+        **{"X-Forwarded-Email": "otto@example.com", "X-Forwarded-Groups": "owners"},
+        "X-Workspace-Proxy": mage.home.proxy_people_secret.read_text(),
+        "Cookie": f"oauth_token=e30.{body}.none",
+        "OAUTH-TOKEN": token,
+    }
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{mage.settings.mage_port}", trust_env=False
+    ) as http:
+        for path in ("/", "/api/statuses", "/api/pipelines", "/websocket/", "/ping", "/sign-in"):
+            for given in ({}, forged, {**forged, "X-Workspace-Mage": "guessed"}):
+                assert http.get(path, headers=given).status_code == 401, path
+
+
+def test_the_first_visit_makes_the_person_a_user_with_the_groups_role(mage: LiveMage) -> None:
+    for name in GROUPS:
+        with person(mage, name) as http:
+            assert http.get("/api/pipelines").json()["pipelines"], name
+    assert users(mage) == {
+        "vera@example.com": ["Viewer"],
+        "ana@example.com": ["Editor"],
+        "aki@example.com": ["Editor"],
+        "olga@example.com": ["Editor"],
+        "otto@example.com": ["Owner"],
+        # The runner, when the test waited for Mage.
+        "runner@workspace.invalid": ["Owner"],
+    }
+
+
+def test_another_group_is_another_role_at_the_next_call(mage: LiveMage) -> None:
+    name = "kim@example.com"
+    new = {"pipeline": {"name": "kims", "type": "python"}}
+    with person(mage, name, "viewers") as http:
+        assert http.get("/api/pipelines").status_code == 200
+        assert http.post("/api/pipelines", json=new).status_code == 403
+    assert users(mage)[name] == ["Viewer"]
+    with person(mage, name, "analysts") as http:
+        assert http.post("/api/pipelines", json=new).json()["pipeline"]["uuid"] == "kims"
+    assert users(mage)[name] == ["Editor"]
+    with person(mage, name, "viewers") as http:
+        assert http.delete("/api/pipelines/kims").status_code == 403
+    with person(mage, name, "") as http:
+        assert http.get("/api/pipelines").status_code == 403
+
+
+def test_a_viewer_reads_and_changes_nothing(mage: LiveMage) -> None:
+    with person(mage, "vera@example.com") as http:
+        for path in (
+            *("/", "/pipelines", "/pipelines/mine/edit", "/api/statuses", "/api/pipelines/mine"),
+            *("/api/pipeline_runs", "/api/pipeline_schedules", "/api/files", "/api/projects"),
+            "/api/pipelines/mine/blocks/mine",
+        ):
+            answer = http.get(path)
+            assert answer.status_code == 200 and '"error"' not in answer.text, answer.text[:300]
+        for path in ("/api/secrets", "/api/roles", "/api/autocomplete_items"):
+            assert http.get(path).status_code == 403, path
+        changed = {"block": {"content": "changed"}}
+        assert http.put("/api/pipelines/mine/blocks/mine", json=changed).status_code == 403
+    opened = WebSocket(mage, "vera@example.com")
+    opened.close()
+    assert opened.status == 403
+    assert "changed" not in (mage.home.mage_project / "custom" / "mine.py").read_text()
+
+
+@pytest.mark.parametrize("name", ["ana@example.com", "olga@example.com", "otto@example.com"])
+def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: LiveMage, name: str) -> None:
+    with person(mage, name) as http:
+        content = f"{BLOCK}\n# {name}\n"
+        file = {"file_content": {"content": content}}
+        changed = http.put("/api/file_contents/custom%2Fmine.py", json=file)
+        assert '"error"' not in changed.text, changed.text[:500]
+        assert (mage.home.mage_project / "custom" / "mine.py").read_text() == content
+        once = {
+            "pipeline_schedule": {
+                **{"name": f"once {name}", "schedule_interval": "@once", "schedule_type": "time"},
+                **{"status": "active", "variables": {"asked_by": "somebody@else.example"}},
+            }
+        }
+        made = http.post("/api/pipelines/mine/pipeline_schedules", json=once).json()
+        schedule = made["pipeline_schedule"]["id"]
+
+        def begun() -> int | str:
+            answer = http.get(f"/api/pipeline_schedules/{schedule}/pipeline_runs").json()
+            assert "error" not in answer, answer
+            runs = answer["pipeline_runs"]
+            return int(runs[0]["id"]) if runs else "no run yet"
+
+        number = wait_until("the schedule's run", begun, 60)
+        assert mage.ended(number) == "completed"
+        logs = http.get(f"/api/pipelines/mine/logs?pipeline_run_id[]={number}").text
+        assert f"asked by {name}" in logs
+
+
+def test_only_an_owner_administers_mage(mage: LiveMage) -> None:
+    new = {"user": {"email": "eve@example.com", "username": "eve", "password": "12345678"}}
+    with person(mage, "olga@example.com") as http:
+        for path in ("/api/roles", "/api/permissions", "/api/user_roles"):
+            assert http.get(path).status_code == 403, path
+        assert http.post("/api/users", json=new).status_code == 403
+        project = {"project": {"help_improve_mage": True}}
+        assert http.put("/api/projects/dbt-metric", json=project).status_code == 403
+    with person(mage, "otto@example.com") as http:
+        assert {"Owner", "Editor"} <= {
+            one["name"] for one in http.get("/api/roles").json()["roles"]
+        }
+
+
+def test_the_page_knows_who_is_signed_in_and_its_cookie_opens_nothing(mage: LiveMage) -> None:
+    with person(mage, "ana@example.com") as http:
+        page = http.get("/pipelines")
+        assert "ana@example.com" in page.text and page.headers["cache-control"] == "no-store"
+        cookie = page.headers["set-cookie"]
+        assert http.get("/sign-in").headers["location"] == "/"
+        for path in ("/api/sessions", "/api/oauths/google", "/api/runs"):
+            assert http.post(path, json={}).status_code == 403
+    address = f"http://127.0.0.1:{mage.settings.mage_port}/api/pipelines"
+    given = {"Cookie": cookie.split(";")[0], "Host": HOST}
+    assert httpx.get(address, headers=given, trust_env=False).status_code == 401
+
+
+def test_what_a_notebook_prints_goes_to_who_ran_it(mage: LiveMage) -> None:
+    ana, aki = WebSocket(mage, "ana@example.com"), WebSocket(mage, "aki@example.com")
+    assert (ana.status, aki.status) == (101, 101)
+    code = 'print("for", "ana", "alone")'
+    ana.send({"pipeline_uuid": "mine", "uuid": "mine", "type": "custom", "code": code})
+    while "for ana alone" not in (said := ana.receive()):
+        assert "Traceback" not in said
+    assert b"for ana alone" not in aki.heard()
+    for one in (ana, aki):
+        one.close()
+    assert "for ana alone" not in (mage.home.logs / "mage.log").read_text()
+
+
+def test_the_runner_itself_still_starts_and_reads(mage: LiveMage) -> None:
+    assert mage.ended(mage.run("mine")) == "completed"
