@@ -244,3 +244,58 @@ def test_a_living_runner_ends_what_a_killed_one_left(stack: Stack, second: Secon
     wait_for("the line to be empty", empty, 20, stack.progress)
     locks = on_ledger(stack, "select objid from pg_locks where locktype = 'advisory'")
     assert len(locks) == 1, "the living runner's own, and no other"
+
+
+def test_a_run_is_cancelled_at_whichever_runner_one_asks(
+    stack: Stack, second: SecondRunner
+) -> None:
+    stack.live(
+        stack.commit("Sleep long", apart=sleepy("slept", 60), facts="select 1 as id, 10 as amount")
+    )
+    run = stack.ask(select="apart", caller="alice")
+    stack.running(run, "pg_sleep")
+    asked = time.monotonic()
+    assert second.client.cancel(run.id, "bob at the other one").state is RunState.CANCELLED
+    assert time.monotonic() - asked < 10
+    assert stack.at_work("pg_sleep") == []
+    assert "bob at the other one" in stack.client.run(run.id).detail
+
+
+def test_two_runners_take_requests_and_one_that_is_killed_loses_none(
+    stack: Stack, tmp_path: Path
+) -> None:
+    stack.live(
+        stack.commit(
+            "Sleep a little",
+            apart=sleepy("slept", 3),
+            numbers="select n as id, n * 10 as amount from generate_series(1, 3) as n",
+            facts="select 1 as id, 10 as amount",
+        )
+    )
+    second = start_second(stack, tmp_path / "second", RUNNER_PARALLEL_RUNS="2")
+    keys = [f"both {number}" for number in range(6)]
+    models = ("apart", "numbers", "facts")
+    asked = {}
+    for number, key in enumerate(keys):
+        request = {"select": models[number % 3], "key": key}
+        first, other = (stack, second) if number % 2 else (second, stack)
+        asked[key] = first.ask(**request).id
+        # The same key at the other runner is the same run.
+        assert other.ask(**{**request, "caller": "whoever"}).id == asked[key]
+    os.kill(second.process.pid, signal.SIGKILL)
+    second.process.wait()
+    runs = [stack.over(stack.client.run(one)) for one in asked.values()]
+    for run in runs:
+        stopped = "the runner was stopped" in run.detail.lower()
+        assert run.state is RunState.SUCCESS or stopped, run.detail
+    assert stack.ask(select="apart", key=keys[0]).id == asked[keys[0]], "a killed runner's key too"
+    again = stack.run(select="apart numbers facts")
+    assert again.state is RunState.SUCCESS, again.detail
+    finals = on_ledger(
+        stack,
+        "select run from ledger.event where kind = 'state'"
+        " and data ->> 'state' in ('Success', 'Error', 'Cancelled') group by 1 having count(*) > 1",
+    )
+    assert finals == []
+    left = stack.query("select relname from pg_class where relname ~ '__dbt_(backup|tmp)'")
+    assert left == []

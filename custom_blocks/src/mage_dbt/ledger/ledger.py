@@ -415,6 +415,20 @@ class Ledger:
             ).fetchall()
         return [row["id"] for row in rows]
 
+    def ask_to_cancel(self, run: str, by: str) -> None:
+        """For the runner that carries the run, which may be another one."""
+        self.event(run, datetime.now(UTC), "cancel_asked", {"by": by})
+
+    def asked_to_cancel(self, runs: Sequence[str]) -> dict[str, str]:
+        """Which of these runs somebody asked another runner to cancel, and who."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select run, min(data ->> 'by') as by from ledger.event"
+                " where run = any(%s) and kind = 'cancel_asked' group by run",
+                [list(runs)],
+            ).fetchall()
+        return {row["run"]: row["by"] for row in rows}
+
     def commit(
         self, sha: str, subject: str, author: str, state: str, message: str, dbt: str
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -55,6 +56,9 @@ SCHEDULE_SECONDS = 60.0
 RECONCILE_SECONDS = 2.0
 """Between two looks for runs whose runner is dead."""
 
+CANCEL_SECONDS = 10.0
+"""For a run that another runner carries: it looks every second, and dbt ends within five."""
+
 RETENTION_SECONDS = 86_400.0
 
 KEPT_RUN_FOLDERS = 200
@@ -101,6 +105,7 @@ class Runner:
             ("retention", self._forget, RETENTION_SECONDS),
             ("commits", self._commits.look, LOOK_SECONDS),
             ("cancelled in Mage", self._cancel_what_mage_cancelled, LOOK_SECONDS),
+            ("cancelled elsewhere", self._cancel_what_was_asked_elsewhere, LOOK_SECONDS),
             ("forms", self._write_forms, LOOK_SECONDS),
             ("Mage records", self._mage_records.look, LOOK_SECONDS),
             ("schedule", self._write_schedule, SCHEDULE_SECONDS),
@@ -308,12 +313,22 @@ class Runner:
         return list(report.story(self._ledger.story(run), zone))
 
     def cancel(self, run: str, by: str) -> Run:
-        """Ends a run; returns when its SQL is stopped. Raises NotFound, or Conflict when over."""
+        """Ends a run; returns when its SQL is stopped. Raises NotFound, or Conflict when over.
+
+        A run that another runner carries is cancelled there, within a second of its next look.
+        """
         found = self._ledger.run(run)
         with self._guard:
             execution = self._executions.get(run)
-        if found.state.final or execution is None:
+        if found.state.final:
             raise Conflict(f"Run {run} is over: {found.state}.", "There is nothing to cancel.")
+        if execution is None:
+            self._ledger.ask_to_cancel(run, by)
+            deadline = time.monotonic() + CANCEL_SECONDS
+            while not found.state.final and time.monotonic() < deadline:
+                self._stopped.wait(0.2)
+                found = self._ledger.run(run)
+            return found
         execution.cancel(by)
         execution.wait_until_over(10.0)
         return self._ledger.run(run)
@@ -381,6 +396,15 @@ class Runner:
                 execution = self._executions.get(run)
             if execution is not None and mage_run in cancelled:
                 execution.cancel(CANCELLED_IN_MAGE)
+
+    def _cancel_what_was_asked_elsewhere(self) -> None:
+        with self._guard:
+            active = list(self._executions)
+        for run, by in (self._ledger.asked_to_cancel(active) if active else {}).items():
+            with self._guard:
+                execution = self._executions.get(run)
+            if execution is not None:
+                execution.cancel(by)
 
     def _write_forms(self) -> None:
         """The forms in Mage list the live commit's models, once both are there."""

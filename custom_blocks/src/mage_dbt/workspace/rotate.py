@@ -1,6 +1,7 @@
 """Gives one of the workspace's own secrets a new value, while everything stays up.
 
-    ./scripts/rotate warehouse | notebooks | mage | runner | ledger | superuser | api-token [--now]
+    ./scripts/rotate warehouse | notebooks | mage | runner | ledger | superuser |
+                     api-token | cookies [--now]
 
 A role's password is changed in the embedded PostgreSQL and in its file at once; whoever reads the
 file at its start is started again. docs/secrets.md says who holds what, and how the secrets that
@@ -38,13 +39,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Secret:
-    """One secret: the role whose password it is, and who has to start again to read it anew.
+    """One secret: the role whose password it is, or its file, and who has to start again to read
+    it anew.
 
     `idle`: dbt connects anew for each node, so no run may be going on; nor may one be when the
     runner is started again.
     """
 
     role: str | None = None
+    file: str | None = None
     restarts: str | None = None
     idle: bool = False
 
@@ -56,7 +59,8 @@ SECRETS = {
     "runner": Secret("runner", "runner", idle=True),
     "ledger": Secret("ledger"),
     "superuser": Secret(SUPERUSER),
-    "api-token": Secret(restarts="runner", idle=True),
+    "api-token": Secret(file="api-token", restarts="runner", idle=True),
+    "cookies": Secret(file="cookie-people", restarts="proxy-people"),
 }
 
 
@@ -73,9 +77,9 @@ def rotate(name: str, settings: Settings, home: Home, now: bool, say: Say) -> No
         )
     if secret.idle and not now:
         wait_for("no run to be going on", _idle(home), PATIENCE, progress)
-    if secret.role is None:
-        replace_secret(home.api_token, new_secret())
-    else:
+    if secret.file:
+        replace_secret(home.secrets / secret.file, new_secret())
+    elif secret.role:
         postgres = Postgres(home, settings.postgres_port)
         try:
             postgres.change_password(secret.role)
@@ -83,17 +87,19 @@ def rotate(name: str, settings: Settings, home: Home, now: bool, say: Say) -> No
             raise MachineError(
                 f"PostgreSQL does not answer: {str(error).strip()}", "Start the workspace first."
             ) from None
-    say(f"{name}: the new value is in {home.secrets}, the old one is worth nothing now")
-    if secret.restarts:
-        restart(secret.restarts, home, progress)
+    if secret.restarts and restart(secret.restarts, home, progress):
         say(f"{secret.restarts} was started again with it")
+    say(f"{name}: the new value is in {home.secrets}, the old one is worth nothing now")
 
 
-def restart(name: str, home: Home, progress: Progress) -> None:
-    """Ends one process of the running workspace; its supervisor starts it again. Nothing else."""
+def restart(name: str, home: Home, progress: Progress) -> bool:
+    """Ends one process of the running workspace; its supervisor starts it again, and nothing else.
+
+    False when it does not run: its next start reads the new value.
+    """
     before = _processes(home).get(name)
     if before is None:
-        return  # nothing runs, so the next start reads the new value
+        return False
     # The process and not its keeper, which its supervisor would take for stopped by us.
     for child in psutil.Process(before["pid"]).children():
         child.terminate()
@@ -103,7 +109,7 @@ def restart(name: str, home: Home, progress: Progress) -> None:
         again = now.get("restarts", 0) > before["restarts"] and now.get("state") == "up"
         return again or f"{name} is {now.get('state')}"
 
-    wait_for(f"{name} to be back", probe, RESTART_SECONDS, progress)
+    return wait_for(f"{name} to be back", probe, RESTART_SECONDS, progress)
 
 
 def _processes(home: Home) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,389 @@
+"""A canary in every secret, everything the product does, and then a search for them everywhere."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from mage_dbt.client import RunnerClient
+from mage_dbt.errors import Unavailable, WorkspaceError
+from mage_dbt.redaction import _shapes
+from mage_dbt.request import Request
+from mage_dbt.run import Run, RunState
+from tests.dbt.conftest import git, git_commit, make_repository
+from tests.live import LiveWorkspace, command_line, share_environments, wait_until
+from tests.services import service
+
+MADE = (
+    *("postgres-superuser", "postgres-mage", "postgres-ledger", "postgres-runner"),
+    *("postgres-dbt", "postgres-analyst", "api-token", "mage-jwt", "runner-to-mage"),
+    *("proxy-people", "proxy-machines", "cookie-people", "cookie-machines"),
+    *("identity-client-secret", "mage-trigger-token"),
+)
+"""Files of the workspace's own."""
+
+PROFILE = """
+whatever_the_team_calls_it:
+  target: team
+  outputs:
+    team:
+      type: postgres
+      host: 127.0.0.1
+      port: {port}
+      user: team
+      password: "{{{{ env_var('DBT_ENV_SECRET_TEAM_PASSWORD') }}}}"
+      dbname: team
+      schema: analytics
+      threads: 2
+"""
+
+RUN_SECONDS = 120.0
+
+
+def canary(name: str) -> str:
+    """With what has to be escaped in URLs and JSON, where the place can bear it."""
+    plain = name in ("mage-trigger-token", "api-token") or name.startswith(("proxy", "cookie"))
+    return f"c4nary{name.encode().hex()}x" if plain else f'c4nary/{name}+"0c4f1e"&x'
+
+
+class Gate(SimpleHTTPRequestHandler):
+    """A git repository over HTTP that asks for a password."""
+
+    wanted = ""
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] == self.wanted:
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="models"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Scene:
+    """The workspace with its canaries, and what it was heard to answer."""
+
+    live: LiveWorkspace
+    repository: Path
+    gate: type[Gate]
+    canaries: dict[str, str]
+    heard: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def client(self) -> RunnerClient:
+        return RunnerClient(self.live.home.runner_socket)
+
+    def commit(self, message: str, **models: str) -> None:
+        for name, text in models.items():
+            (self.repository / "models" / f"{name}.sql").write_text(text)
+        sha = git_commit(self.repository, message)
+        git(self.repository, "update-server-info")
+
+        def probe() -> bool | str:
+            status = self.client.status()
+            self.heard[f"status at {message}"] = str(status)
+            here = [status[one] and status[one]["sha"] for one in ("live", "broken")]
+            return sha in here or str(here)
+
+        wait_until(f"commit {message} to be seen", probe, RUN_SECONDS)
+
+    def ask(self, **request: Any) -> Run:
+        return self.client.submit(Request.parse({"cause": "tool", "caller": "test", **request}))
+
+    def over(self, run: Run) -> Run:
+        def probe() -> Run | str:
+            try:
+                now = self.client.run(run.id)
+            except Unavailable as error:
+                return str(error)
+            return now if now.state.final else f"{now.state} {now.detail}"
+
+        return wait_until(f"run {run.id} to be over", probe, RUN_SECONDS)
+
+    def running(self, run: Run) -> Path:
+        folder = self.live.home.runs / run.id
+
+        def probe() -> Path | str:
+            state = self.client.run(run.id).state
+            return folder if state is RunState.RUNNING else str(state)
+
+        return wait_until(f"run {run.id} to run", probe, RUN_SECONDS)
+
+    def tool(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self.live.checkout / "scripts" / "mage-dbt"), *arguments],
+            env=self.live.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        self.heard[f"mage-dbt {' '.join(arguments)}"] = done.stdout + done.stderr
+
+    def call(self, http: httpx.Client, method: str, path: str, **more: Any) -> None:
+        try:
+            answer = http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            self.heard[f"{method} {path}"] = str(error)
+            return
+        self.heard[f"{method} {path} {more}"] = f"{answer.headers}\n{answer.text}"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("canaries")
+    repository = make_repository(folder / "repository", "steps")
+    git(repository, "update-server-info")
+    canaries = {name: canary(name) for name in MADE}
+    for name in ("DBT_ENV_SECRET_TEAM_PASSWORD", "DBT_ENV_SECRET_OTHER", "NOTEBOOK_TOKEN"):
+        canaries[name] = canary(name)
+    canaries["git"] = "c4naryg1t0c4f1e"
+    canaries["alerts"] = "c4narya1erts0c4f1e"
+    given = folder / "given"
+    given.mkdir()
+    for name in ("DBT_ENV_SECRET_TEAM_PASSWORD", "NOTEBOOK_TOKEN"):
+        (given / name).write_text(canaries[name])
+    user = base64.b64encode(f"kim:{canaries['git']}".encode()).decode()
+    gate = type("OneGate", (Gate,), {"wanted": f"Basic {user}"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(gate, directory=str(repository)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (given / "git-credentials").write_text(
+        f"http://kim:{canaries['git']}@127.0.0.1:{server.server_port}\n"
+    )
+    (given / "gitconfig").write_text(
+        f"[credential]\n\thelper = store --file={given / 'git-credentials'}\n"
+    )
+    profiles = folder / "profiles"
+    profiles.mkdir()
+    live = LiveWorkspace(
+        folder / "home",
+        DBT_METRIC_REPO=f"http://127.0.0.1:{server.server_port}/.git",
+        GIT_CONFIG_GLOBAL=str(given / "gitconfig"),
+        DBT_PROFILES_DIR=str(profiles),
+        DBT_SECRETS_DIR=str(given),
+        NOTEBOOK_SECRETS_DIR=str(given),
+        DBT_ENV_SECRET_OTHER=canaries["DBT_ENV_SECRET_OTHER"],
+    )
+    (profiles / "profiles.yml").write_text(PROFILE.format(port=live.environ["POSTGRES_PORT"]))
+    share_environments(live.home)
+    live.home.secrets.mkdir(mode=0o700)
+    with service() as good:
+        lines = [
+            f"json://{canaries['alerts']}:{canaries['alerts']}@127.0.0.1:{one}/{canaries['alerts']}"
+            for one in (good.port, 9)
+        ]
+        for name, text in {
+            **{one: canaries[one] for one in MADE},
+            "alert-urls": "\n".join(lines),
+        }.items():
+            (live.home.secrets / name).write_text(text)
+            (live.home.secrets / name).chmod(0o600)
+        live.start_and_wait()
+        try:
+            yield Scene(live, repository, gate, canaries)
+        finally:
+            live.stop()
+            server.shutdown()
+
+
+def make_warehouse(scene: Scene) -> None:
+    """The team's database, until now missing, with a function that says the password aloud."""
+    port = scene.live.settings.postgres_port
+    password = scene.canaries["DBT_ENV_SECRET_TEAM_PASSWORD"]
+    where = f"host=127.0.0.1 port={port} user=postgres"
+    secret = scene.canaries["postgres-superuser"]
+    with psycopg.connect(where, password=secret, dbname="postgres", autocommit=True) as connection:
+        verifier = connection.pgconn.encrypt_password(
+            password.encode(), b"team", b"scram-sha-256"
+        ).decode()
+        connection.execute(
+            sql.SQL("create role team login password {}").format(sql.Literal(verifier))
+        )
+        connection.execute("create database team owner team")
+    with psycopg.connect(
+        f"host=127.0.0.1 port={port} user=team dbname=team", password=password, autocommit=True
+    ) as connection:
+        connection.execute(
+            "create function public.say() returns int language plpgsql as $$ begin raise exception"
+            f" 'connection with % failed', convert_from(decode('{password.encode().hex()}', 'hex'),"
+            " 'UTF8'); end $$"
+        )
+
+
+def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
+    live = scene.live
+    # The first build has failed: there is no such role yet.
+    first = scene.client.runs()[0]
+    assert first.state is RunState.ERROR
+    make_warehouse(scene)
+    assert scene.over(scene.ask(select="numbers+")).state is RunState.SUCCESS
+    # The warehouse says the password in an error, in a model's name and in a log.
+    scene.commit("Say it", apart="select public.say() as id")
+    said = scene.over(scene.ask())
+    assert said.state is RunState.ERROR
+    assert "connection with ***** failed" in str([one.message for one in said.nodes])
+    scene.over(scene.ask(operation="rerun_failed", of=said.id))
+    # A commit that dbt cannot read, with a secret it may not read.
+    scene.commit("Break it", totals="select '{{ env_var(\"DBT_ENV_SECRET_OTHER\") }}' as x")
+    scene.commit(
+        "Mend it", totals="select 1 as id", apart="select 1 as id, pg_sleep(60)::text as s"
+    )
+    # Killed workers and a killed runner.
+    run = scene.ask(select="apart")
+    folder = scene.running(run)
+    for one in psutil.process_iter(["cmdline"]):
+        if str(folder) in str(one.info["cmdline"]):
+            one.kill()
+    scene.over(run)
+    run = scene.ask(select="apart")
+    scene.running(run)
+    restarts = live.kept("runner")["restarts"]
+    live.child("runner").kill()
+    live.wait_until_up("runner", restarts + 1)
+    scene.over(run)
+    # Refusals, with a secret where one types it by mistake.
+    token = scene.canaries["api-token"]
+    for wrong in ({"select": "no_such_model"}, {"command": "run-operation x"}, {"commit": "abc"}):
+        try:
+            scene.client.plan(Request.parse({"cause": "tool", "caller": "test", **wrong}))
+        except WorkspaceError as error:
+            scene.heard[str(wrong)] = str(error)
+    bearer = {"Authorization": f"Bearer {token}"}
+    base = f"http://127.0.0.1:{live.settings.runner_port}"
+    with httpx.Client(base_url=base, timeout=30, trust_env=False) as http:
+        for path in ("/ping", "/metrics", "/v1/status", "/v1/models", "/v1/runs", "/nowhere"):
+            scene.call(http, "GET", path, headers=bearer)
+            scene.call(http, "GET", path, headers={"Authorization": "Bearer wrong"})
+        for run in scene.client.runs():
+            for path in ("", "/events", "/nodes/apart", "/mage"):
+                scene.call(http, "GET", f"/v1/runs/{run.id}{path}", headers=bearer)
+        scene.call(http, "POST", "/v1/runs", headers=bearer, json={"select": ["a", 1]})
+        scene.call(http, "POST", "/v1/plans", headers=bearer, json={"operation": "build"})
+    address = f"http://127.0.0.1:{live.settings.mage_port}"
+    with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
+        for path in (
+            *("/", "/pipelines", "/api/pipelines", "/api/pipeline_schedules", "/api/pipeline_runs"),
+            *("/api/pipelines/daily_full_build/pipeline_schedules", "/api/statuses", "/api/logs"),
+            *("/api/block_runs", "/api/projects", "/api/env_vars", "/api/secrets"),
+            "/api/pipelines/daily_full_build/logs",
+        ):
+            scene.call(http, "GET", path)
+    for arguments in (["status"], ["runs"], ["show", said.id], ["plan"], ["alert-test"]):
+        scene.tool(*arguments)
+    # Git's password is changed under us.
+    scene.gate.wanted = "Basic nothing"
+
+    def refused() -> bool | str:
+        error = str((scene.client.status()["sync"] or {}).get("error", ""))
+        scene.heard["git's error"] = error
+        return bool(error) or "git-sync has not noticed"
+
+    wait_until("git-sync to be refused", refused, RUN_SECONDS)
+    search(scene)
+
+
+def search(scene: Scene) -> None:
+    live, home = scene.live, scene.live.home
+    found = []
+    for name, value in scene.canaries.items():
+        shapes = [one.encode() for one in {*_shapes(value), quote(quote(value, safe=""))}]
+
+        def holds(content: bytes, shapes: list[bytes] = shapes) -> bool:
+            return any(one in content for one in shapes)
+
+        for file, content in files(live):
+            # Mage reads its triggers, with their token, from files and remembers the files in its
+            # cache; both are for its user alone.
+            if name == "mage-trigger-token" and (
+                file.name == "triggers.yaml"
+                or home.mage_data / "dbt-metric" / ".cache" in file.parents
+            ):
+                assert file.stat().st_mode & 0o077 == 0, file
+                continue
+            # What the warehouse itself says aloud stands in the warehouse's own log.
+            if file == home.logs / "postgres.log" and name == "DBT_ENV_SECRET_TEAM_PASSWORD":
+                continue
+            if holds(content):
+                found.append(f"{name} in the file {file}")
+        for table, text in rows(scene):
+            if holds(text.encode()) and (table, name) != (
+                "mage.pipeline_schedule",
+                "mage-trigger-token",
+            ):
+                found.append(f"{name} in the table {table}")
+        for what, text in scene.heard.items():
+            if holds(text.encode()):
+                found.append(f"{name} in the answer to {what[:200]}")
+        for process in psutil.process_iter():
+            if holds(command_line(process).encode()):
+                found.append(f"{name} on the command line of {process.pid}")
+    assert found == []
+    assert len(scene.heard) > 40
+    assert not environments(scene)
+
+
+def environments(scene: Scene) -> list[str]:
+    """Secrets in the environment of processes that are not to have them."""
+    may = {
+        "mage": {"postgres-mage", "NOTEBOOK_TOKEN", "mage-jwt", "runner-to-mage"},
+        "runner": {"postgres-runner", "DBT_ENV_SECRET_OTHER"},
+        "git-sync": set(),
+        "postgres": set(),
+    }
+    found = []
+    for name, allowed in may.items():
+        environ = str(scene.live.child(name).environ()).encode()
+        for secret, value in scene.canaries.items():
+            if secret not in allowed and any(one.encode() in environ for one in _shapes(value)):
+                found.append(f"{secret} in the environment of {name}")
+    return found
+
+
+def files(live: LiveWorkspace) -> Iterator[tuple[Path, bytes]]:
+    home = live.home
+    yield live.log, live.log.read_bytes()
+    for root, folders, names in os.walk(home.root):
+        here = Path(root)
+        folders[:] = [one for one in folders if here / one not in (home.secrets, home.postgres)]
+        for name in names:
+            file = here / name
+            if file.is_file() and not file.is_symlink():
+                yield file, file.read_bytes()
+
+
+def rows(scene: Scene) -> Iterator[tuple[str, str]]:
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=scene.live.settings.postgres_port,
+        user="postgres",
+        password=scene.canaries["postgres-superuser"],
+        dbname="workspace",
+    ) as connection:
+        tables = connection.execute(
+            "select schemaname, tablename from pg_tables"
+            " where schemaname in ('ledger', 'line', 'mage')"
+        ).fetchall()
+        for schema, table in tables:
+            query = sql.SQL("select to_jsonb(one)::text from {} as one")
+            for (text,) in connection.execute(query.format(sql.Identifier(schema, table))):
+                yield f"{schema}.{table}", re.sub(r'\\"', '"', text) + text
