@@ -133,3 +133,16 @@ def test_patching_again_changes_nothing(mage_python: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+TRIGGERS_TOKEN = """
+from types import SimpleNamespace
+from mage_ai.orchestration.db.models.schedules import PipelineRun
+
+run = SimpleNamespace(pipeline_schedule=SimpleNamespace(token="tweet"))
+print("answer", PipelineRun.pipeline_schedule_token.fget(run))
+"""
+
+
+def test_a_pipeline_run_does_not_tell_its_triggers_token(in_mage: InMage) -> None:
+    assert in_mage(TRIGGERS_TOKEN) == ["[API_TOKEN_PLACEHOLDER]"]

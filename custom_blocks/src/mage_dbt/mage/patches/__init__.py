@@ -16,7 +16,14 @@ import importlib.util
 from pathlib import Path
 
 from mage_dbt.errors import MachineError
-from mage_dbt.mage.patches import dbt_blocks, people, web_application, web_socket, worker_pool
+from mage_dbt.mage.patches import (
+    dbt_blocks,
+    people,
+    tokens,
+    web_application,
+    web_socket,
+    worker_pool,
+)
 from mage_dbt.mage.patches.edit import Patch
 
 VERSION = "0.9.80"
@@ -32,6 +39,7 @@ PATCHES = (
     *web_application.PATCHES,
     *web_socket.PATCHES,
     *people.PATCHES,
+    *tokens.PATCHES,
 )
 
 
