@@ -37,7 +37,7 @@ RESTART_SECONDS = 180.0
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Secret:
     """One secret: the role whose password it is, or its file, and who has to start again to read
     it anew.
@@ -53,12 +53,12 @@ class Secret:
 
 
 SECRETS = {
-    "warehouse": Secret("dbt", idle=True),
-    "notebooks": Secret("analyst", "mage"),
-    "mage": Secret("mage", "mage"),
-    "runner": Secret("runner", "runner", idle=True),
-    "ledger": Secret("ledger"),
-    "superuser": Secret(SUPERUSER),
+    "warehouse": Secret(role="dbt", idle=True),
+    "notebooks": Secret(role="analyst", restarts="mage"),
+    "mage": Secret(role="mage", restarts="mage"),
+    "runner": Secret(role="runner", restarts="runner", idle=True),
+    "ledger": Secret(role="ledger"),
+    "superuser": Secret(role=SUPERUSER),
     "api-token": Secret(file="api-token", restarts="runner", idle=True),
     "cookies": Secret(file="cookie-people", restarts="proxy-people"),
 }
