@@ -19,12 +19,16 @@ import psutil
 from mage_dbt.errors import WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
+from mage_dbt.workspace.environments import PEERS
 from mage_dbt.workspace.progress import Progress
 from mage_dbt_bench import picture, results
 from mage_dbt_bench.contender import BuildFailed, Contender
 from mage_dbt_bench.contenders.cold import Cold
 from mage_dbt_bench.contenders.command_line import TUNED, CommandLine, OtherVariables
 from mage_dbt_bench.contenders.floor import Floor
+from mage_dbt_bench.contenders.mage_block import MageBlock
+from mage_dbt_bench.contenders.peer import Peer
+from mage_dbt_bench.contenders.warm import WarmApi, WarmInside, WarmMage
 from mage_dbt_bench.measure import Measuring
 from mage_dbt_bench.project import FEWEST_MODELS, copy, generate
 from mage_dbt_bench.sql_log import SqlLog
@@ -47,6 +51,9 @@ def main() -> int:
     except (WorkspaceError, BuildFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
     finally:
         stack.stop()
         if not options.keep:
@@ -66,11 +73,9 @@ def _measure(stack: Stack, options: argparse.Namespace, progress: Progress) -> d
     with progress.during("building everything once, so that every table is there"):
         built = command_line.build(None)
     progress.say(f"everything is built once ({built.over - built.began:.0f} s)")
-    contenders = [
-        one
-        for one in _contenders(stack, command_line, options)
-        if not options.contenders or one.name in options.contenders
-    ]
+    contenders = _contenders(stack, command_line, options)
+    if options.contenders:
+        contenders = [one for one in contenders if one.name in options.contenders]
     ready = measuring.prepare(contenders)
     try:
         idle = memory(stack.processes())
@@ -106,31 +111,67 @@ def _measure(stack: Stack, options: argparse.Namespace, progress: Progress) -> d
 
 def plain(stack: Stack) -> CommandLine:
     what = "dbt's command line as people type it, a process a build, partial parse warm."
-    return CommandLine("cli", what, stack, copy(stack.project, stack.home.root / "cli"))
+    return CommandLine("cli", what, stack, copy(stack.project.folder, stack.home.root / "cli"))
 
 
 def _contenders(
     stack: Stack, command_line: CommandLine, options: argparse.Namespace
 ) -> list[Contender]:
     root = stack.home.root
-    return [
+    found: list[Contender] = [
         Floor(stack, command_line.compiled(stack.project.measured)),
+        WarmInside(stack),
+        WarmApi(stack),
         Cold(stack),
         command_line,
         CommandLine(
             "cli_tuned",
             f"The same with {' '.join(TUNED)}.",
             stack,
-            copy(stack.project, root / "cli_tuned"),
+            copy(stack.project.folder, root / "cli_tuned"),
             TUNED,
         ),
         OtherVariables(
             "cli_vars",
             "The same with another --vars each time, so that dbt parses everything again.",
             stack,
-            copy(stack.project, root / "cli_vars"),
+            copy(stack.project.folder, root / "cli_vars"),
         ),
     ]
+    if not options.without_mage:
+        found += [WarmMage(stack), MageBlock(stack)]
+    if options.peers:
+        airflow, dagster, prefect = PEERS
+        # With what dbt has left in `target`: the manifest, and the partial parse.
+        projects = [copy(command_line.project, root / recipe.name) for recipe in PEERS]
+        found += [
+            Peer(
+                "airflow_cosmos",
+                "Airflow + Cosmos, LOCAL with dbtRunner: dag.test() in a process that stays.",
+                stack,
+                airflow,
+                "with_airflow",
+                projects[0],
+                builds_all="Cosmos makes a task of each node; the DAG here is the one model's",
+            ),
+            Peer(
+                "dagster_dbt",
+                "Dagster + dagster-dbt: materialize() in a process that stays; it starts dbt.",
+                stack,
+                dagster,
+                "with_dagster",
+                projects[1],
+            ),
+            Peer(
+                "prefect_dbt",
+                "Prefect + prefect-dbt: a flow in a process that stays, with PrefectDbtRunner.",
+                stack,
+                prefect,
+                "with_prefect",
+                projects[2],
+            ),
+        ]
+    return found
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -147,6 +188,14 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draws it, as SVG")
     parser.add_argument(
         "--no-full-build", dest="full_builds", action="store_false", help="single models only"
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="also Airflow + Cosmos, Dagster and Prefect"
+    )
+    parser.add_argument(
+        "--without-mage",
+        action="store_true",
+        help="nothing that needs a Mage, which is slow to start",
     )
     parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these")
     parser.add_argument("--keep", action="store_true", help="leaves what the bench made and logged")

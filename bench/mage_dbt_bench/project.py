@@ -82,9 +82,9 @@ def generate(folder: Path, models: int, seed: int) -> Project:
     return Project(folder, models, seed, measured)
 
 
-def copy(project: Project, folder: Path) -> Path:
-    """A copy of the project's files for one contender, so that none shares a target directory."""
-    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns(".git"))
+def copy(project: Path, folder: Path) -> Path:
+    """A copy of a project's files for one contender, so that none shares a target directory."""
+    shutil.copytree(project, folder, ignore=shutil.ignore_patterns(".git"))
     return folder
 
 

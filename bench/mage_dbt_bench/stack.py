@@ -35,7 +35,7 @@ from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, Postgres
 from mage_dbt.workspace.programs import Databases
 from mage_dbt.workspace.progress import Progress, wait_for
 from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt.workspace.supervisor import Program, Supervisor
 from mage_dbt_bench.project import Project
 from mage_dbt_bench.usage import tree
 
@@ -54,7 +54,7 @@ class Stack:
         self.project = project
         self._progress = progress
         self._main = main
-        ports = zip(("POSTGRES_PORT", "RUNNER_PORT", "MAGE_PORT"), _free_ports(3), strict=True)
+        ports = zip(("POSTGRES_PORT", "RUNNER_PORT", "MAGE_PORT"), free_ports(3), strict=True)
         self.settings = Settings.load(
             {
                 "WORKSPACE_HOME": str(self.home.root),
@@ -73,7 +73,8 @@ class Stack:
             folder.mkdir(parents=True, exist_ok=True)
         if not self.home.environments.exists():
             self.home.environments.symlink_to(self._main.environments.resolve())
-        read_or_make(self.home.api_token)
+        for secret in (self.home.api_token, self.home.runner_to_mage_secret):
+            read_or_make(secret)
         self._supervisor = Supervisor(self.home, self._progress)
         self._postgres = Postgres(self.home, self.settings.postgres_port)
         self._postgres.prepare()
@@ -104,11 +105,16 @@ class Stack:
     def start_mage(self) -> None:
         """Mage with the workspace's pipelines, once."""
         mage_project.install(self.settings, self.home)
-        self._supervisor.start(programs.mage(self.settings, self.home, self._databases))
-        self._supervisor.wait("mage")
+        self.start_program(programs.mage(self.settings, self.home, self._databases))
+
+    def start_program(self, program: Program) -> None:
+        """Keeps one more process running, until `stop`."""
+        self._supervisor.start(program)
+        self._supervisor.wait(program.name)
 
     def stop(self) -> None:
-        self._supervisor.stop((("mage",), ("git-sync",), ("runner",), ("postgres",)))
+        first = [name for name in self.pids() if name not in ("runner", "postgres")]
+        self._supervisor.stop((first, ("runner",), ("postgres",)))
 
     def job(self, model: str | None) -> Job:
         """A run's job as the runner would write it, in a new folder (`last_folder`)."""
@@ -147,13 +153,21 @@ class Stack:
 
     def pid(self, name: str) -> int:
         """Of the keeper of one of the processes."""
-        return self._pids()[name]
+        return self.pids()[name]
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """All processes of the workspace that run now, by the name of what they belong to."""
-        return {name: tree(pid) for name, pid in self._pids().items()}
+        return {name: tree(pid) for name, pid in self.pids().items()}
 
-    def _pids(self) -> dict[str, int]:
+    def beside(self) -> list[psutil.Process]:
+        """This process's children that are no keepers of the workspace's processes."""
+        kept = set(self.pids().values())
+        return [one for one in psutil.Process().children() if one.pid not in kept]
+
+    def pids(self) -> dict[str, int]:
+        """Of the keepers, by name."""
+        if not self.home.processes.exists():
+            return {}  # nothing is started yet
         told = json.loads(self.home.processes.read_text())
         return {one["name"]: one["pid"] for one in told if one["pid"]}
 
@@ -208,7 +222,7 @@ def _commit(folder: Path) -> None:
         subprocess.run(["git", "-C", str(folder), *words], check=True)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     found = [int(one.getsockname()[1]) for one in listeners]
     for one in listeners:

@@ -31,7 +31,7 @@ class CommandLine:
         self.what = what
         self.builds_all = ""
         self._stack = stack
-        self._project = project
+        self.project = project
         self._flags = flags
         self._running: subprocess.Popen[bytes] | None = None
 
@@ -42,14 +42,14 @@ class CommandLine:
         chosen = ["--select", model] if model else []
         command = [
             *(str(Path(sys.executable).parent / "dbt"), "build", *chosen),
-            *("--project-dir", str(self._project), *self._stack.profile.arguments()),
-            *("--target-path", str(self._project / "target")),
-            *("--log-path", str(self._project / "logs"), *self._more_flags()),
+            *("--project-dir", str(self.project), *self._stack.profile.arguments()),
+            *("--target-path", str(self.project / "target")),
+            *("--log-path", str(self.project / "logs"), *self._more_flags()),
         ]
         began = time.time()
         self._running = subprocess.Popen(
             command,
-            cwd=self._project,
+            cwd=self.project,
             env=self._stack.dbt_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -63,7 +63,7 @@ class CommandLine:
 
     def compiled(self, model: str) -> str:
         """The model's SQL as the last build compiled it."""
-        found = (self._project / "target" / "compiled").rglob(f"{model}.sql")
+        found = (self.project / "target" / "compiled").rglob(f"{model}.sql")
         return next(found).read_text()
 
     def _more_flags(self) -> tuple[str, ...]:

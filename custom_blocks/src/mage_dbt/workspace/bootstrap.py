@@ -18,7 +18,15 @@ from mage_dbt.home import Home
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace import browser, environments, lock, ports
 from mage_dbt.workspace.disk import explain
-from mage_dbt.workspace.environments import DBT, MAGE, TEST, VALIDATORS, Recipe
+from mage_dbt.workspace.environments import (
+    DBT,
+    MAGE,
+    MAGE_BLOCK,
+    PEERS,
+    TEST,
+    VALIDATORS,
+    Recipe,
+)
 from mage_dbt.workspace.progress import Progress
 
 STARTED = time.time()
@@ -97,7 +105,11 @@ def check(settings: Settings, home: Home, arguments: list[str]) -> None:
 
 
 def bench(settings: Settings, home: Home, arguments: list[str]) -> None:
-    environments.ensure(home, [DBT], Progress(STARTED))
+    recipes = [DBT]
+    if not {"-h", "--help"} & set(arguments):
+        recipes += [] if "--without-mage" in arguments else [MAGE, MAGE_BLOCK]
+        recipes += PEERS if "--peers" in arguments else []
+    environments.ensure(home, recipes, Progress(STARTED))
     # By its folder: that alone, and not the checkout, gets on the path.
     _hand_over(home, DBT, [str(CHECKOUT / "bench"), *arguments])
 

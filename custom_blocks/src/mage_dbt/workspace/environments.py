@@ -74,7 +74,16 @@ MAGE = Recipe(
 DBT = Recipe("dbt", CHECKOUT / "dbt" / "requirements.txt")
 TEST = Recipe("test", CHECKOUT / "tests" / "requirements.txt")
 VALIDATORS = Recipe("validators", CHECKOUT / "tests" / "k8s" / "requirements.txt")
-ALL = (MAGE, DBT, TEST, VALIDATORS)
+MEASURED = CHECKOUT / "bench" / "environments"
+MAGE_BLOCK = Recipe("bench-mage", MEASURED / "mage-dbt-block.txt")
+PEERS = (
+    Recipe("bench-airflow", MEASURED / "airflow-cosmos.txt"),
+    Recipe("bench-dagster", MEASURED / "dagster-dbt.txt"),
+    Recipe("bench-prefect", MEASURED / "prefect-dbt.txt"),
+)
+"""What `scripts/bench` compares with; made only when it is asked to."""
+
+ALL = (MAGE, DBT, TEST, VALIDATORS, MAGE_BLOCK, *PEERS)
 
 
 def python_of(home: Home, recipe: Recipe) -> Path:

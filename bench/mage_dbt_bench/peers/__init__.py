@@ -1,0 +1,1 @@
+"""What runs in the others' environments: one file each, as their documentation recommends."""
