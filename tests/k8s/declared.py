@@ -31,7 +31,7 @@ GROUP = 10000
 
 LOOPBACK = "127.0.0.1"
 
-IMAGES = {"mage": "mage", "runner": "runner", "prepare": "runner", "git-sync": "runner"}
+IMAGES = {"mage": "mage"} | dict.fromkeys(("runner", "prepare", "backup", "git-sync"), "runner")
 """Whose image is one of ours; git-sync's is not, but its stand-in needs a user's name, too."""
 
 
@@ -62,13 +62,19 @@ def compose(files: tuple[str, ...], variables: Mapping[str, str]) -> dict[str, D
 
 
 def kubernetes(built: str) -> dict[str, Declared]:
-    """The containers of the pod in what kustomize has built."""
+    """The containers of the workspace and its backup in what kustomize has built."""
     objects = [one for one in yaml.safe_load_all(built) if one]
     maps = {one["metadata"]["name"]: one["data"] for one in objects if one["kind"] == "ConfigMap"}
-    pod = next(one for one in objects if one["kind"] == "Deployment")["spec"]["template"]["spec"]
-    volumes = {one["name"]: one for one in pod["volumes"]}
-    containers = [*pod["initContainers"], *pod["containers"]]
-    return {one["name"]: _container(one, volumes, maps) for one in containers}
+    found = {}
+    for one in objects:
+        if one["kind"] not in ("Deployment", "CronJob"):
+            continue
+        spec = one["spec"] if one["kind"] == "Deployment" else one["spec"]["jobTemplate"]["spec"]
+        pod = spec["template"]["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            found[container["name"]] = _container(container, volumes, maps)
+    return found
 
 
 def image_environment(name: str) -> dict[str, str]:
@@ -235,7 +241,7 @@ def _service(name: str, one: Mapping[str, Any]) -> Declared:
     return Declared(
         name=name,
         command=tuple(one.get("command", ())),
-        environment={key: str(value) for key, value in one.get("environment", {}).items()},
+        environment=dict(one.get("environment", {})),
         user=int(one["user"].split(":")[0]),
         volumes=volumes,
         secrets=secrets,

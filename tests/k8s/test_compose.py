@@ -67,9 +67,16 @@ def test_each_process_gets_only_its_own_secrets(services: dict[str, Any]) -> Non
     assert not mage & secrets_of(services["people"]) and not mage & secrets_of(services["git-sync"])
     for name, service in services.items():
         holds = "postgres-superuser" in secrets_of(service)
-        assert holds is (name in ("postgres", "prepare")), name
+        assert holds is (name in ("postgres", "prepare", "backup")), name
         holds = "postgres-dbt" in secrets_of(service)
         assert holds is (name in ("prepare", "runner")), name
+
+
+def test_every_variable_is_text(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        for variable, value in service.get("environment", {}).items():
+            # Without quotes an empty one is nothing, which Compose takes from whoever starts it.
+            assert isinstance(value, str), f"{name}: {variable}"
 
 
 def test_no_secret_stands_in_the_environment(services: dict[str, Any]) -> None:

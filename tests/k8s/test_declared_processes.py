@@ -319,6 +319,12 @@ def test_nobody_comes_in_without_a_login_and_a_person_does_with_one(pod: Pod) ->
         assert client.get("/api/statuses").status_code == 200  # Mage, by the runner's relay
 
 
+def test_the_backup_writes_what_it_has_restored(pod: Pod) -> None:
+    pod.start("backup")
+    assert pod.processes.pop("backup").wait(180) == 0, pod.tail("backup")
+    assert len(list(pod.place.volume("backups").glob("workspace-*.dump"))) == 1
+
+
 def test_what_the_runner_and_mage_share_can_be_used_by_both_users(pod: Pod) -> None:
     project = pod.place.volume("mage-project")
     form = project / "interactions" / "single_model_rerun.yaml"
