@@ -6,13 +6,15 @@ worker's parent does it once and every fork finds it done. What a job then costs
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dbt.mp_context
 import dbt.task.runnable
+from dbt.adapters.base import BaseAdapter
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.compilation import Compiler
 from dbt.contracts.graph.manifest import Manifest
@@ -21,6 +23,7 @@ from dbt.task.runnable import GraphRunnableTask
 from dbt_common.events.base_types import EventMsg
 
 from mage_dbt.redaction import scrub
+from mage_dbt.worker.graph import CompiledGraph
 
 QUIET = ("--quiet", "--no-use-colors", "--no-version-check", "--no-send-anonymous-usage-stats")
 
@@ -28,6 +31,12 @@ TEST_EDGE = "parent_test"
 """The type of the edges that dbt adds for `build`, so that tests come before what is downstream."""
 
 Listener = Callable[[EventMsg], None]
+
+IMPORTED_LATE = (
+    *("agate", "babel.dates", "dbt_common.clients.agate_helper", "multiprocessing.dummy"),
+    *("dbt.adapters.postgres.__about__", "psycopg2.extras"),
+)
+"""What dbt imports only once it runs: then it is there already. None of it is missed if absent."""
 
 # dbt asks for locks of the "spawn" context, whose first one starts a process that tracks them; it
 # starts no processes itself, so these locks never leave this one.
@@ -54,12 +63,12 @@ class Project:
                 return ours._compile(compiler, manifest, write, add_test_edges)
             if add_test_edges not in ours._graphs:
                 # write=False: nobody reads the pickled graph, which is as large as the project.
-                ours._graphs[add_test_edges] = ours._compile(
-                    compiler, manifest, False, add_test_edges
-                )
+                compiled = ours._compile(compiler, manifest, False, add_test_edges)
+                ours._graphs[add_test_edges] = CompiledGraph(compiled.graph)
             return ours._graphs[add_test_edges]
 
         Compiler.compile = compile_once
+        _look_at_each_schema_once()
         # A run's folder links to the commit's manifest.json instead of writing it once more.
         dbt.task.runnable.write_manifest = lambda *_: None
 
@@ -88,6 +97,9 @@ class Project:
 
     def warm(self, arguments: Sequence[str]) -> None:
         """Does what any job would have to do first, without a connection to the warehouse."""
+        for name in IMPORTED_LATE:
+            with suppress(ImportError):
+                importlib.import_module(name)
 
         def enough(_: Any) -> None:
             raise Enough
@@ -100,7 +112,23 @@ class Project:
             (one, other) for one, other, kind in graph.edges(data="edge_type") if kind == TEST_EDGE
         ]
         graph.remove_edges_from(edges)
-        self._graphs[False] = Graph(graph)
+        self._graphs[False] = CompiledGraph(graph)
+
+
+def _look_at_each_schema_once() -> None:
+    """dbt makes a relation of every node of the project to learn which schemas there are.
+
+    What it keeps of each is database, schema and how they are quoted: one node of each will do.
+    """
+    original = BaseAdapter._get_cache_schemas
+
+    def of_each_schema(adapter: Any, nodes: Iterable[Any]) -> Any:
+        if adapter.type() != "postgres":
+            return original(adapter, nodes)
+        one_of_each = {(one.database, one.schema, str(one.quoting_dict)): one for one in nodes}
+        return original(adapter, list(one_of_each.values()))
+
+    BaseAdapter._get_cache_schemas = of_each_schema
 
 
 class Enough(Exception):

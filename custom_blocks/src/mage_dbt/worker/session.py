@@ -83,7 +83,9 @@ class Session:
             user.run_started_at = datetime.now(tz=user.run_started_at.tzinfo)
             begun = True
 
-        words = [self._job.command, *self._common, *selection, *self._job.flags]
+        # Only the selected nodes' schemas: others are looked at when they are asked for.
+        words = [self._job.command, *self._common, "--cache-selected-only"]
+        words += [*selection, *self._job.flags]
         done = self._project.invoke_selected(words, selected, self._hear)
         if begun:
             self._end(done)

@@ -1,0 +1,106 @@
+"""Runs are forked from a process that has parsed their commit, and never from a wrong one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import psycopg
+
+from mage_dbt.run import Run, RunState
+from mage_dbt.workspace.progress import wait_for
+from tests.dbt.conftest import Stack
+from tests.live import command_line
+
+PROJECT = "steps"
+
+SLEEPY = "select 1 as id, 10 as amount, pg_sleep({seconds})::text as slept"
+
+
+def how(stack: Stack, run: Run) -> str:
+    """How the run's worker was started, by its record."""
+    with psycopg.connect(stack.postgres.url("ledger")) as ledger:
+        told = ledger.execute(
+            "select data ->> 'worker' from ledger.event where run = %s and kind = 'plan'",
+            [run.id],
+        ).fetchall()
+    return str(told[-1][0])
+
+
+def parents(stack: Stack) -> list[psutil.Process]:
+    words = f"dbt_process warm {stack.home.commits}"
+    return [one for one in psutil.process_iter() if words in command_line(one)]
+
+
+def kill_parents(stack: Stack) -> list[int]:
+    found = parents(stack)
+    assert found
+    for one in found:
+        os.kill(one.pid, signal.SIGKILL)
+    for one in found:
+        one.wait(10)
+    return [one.pid for one in found]
+
+
+def test_a_run_is_forked_and_leaves_dbts_own_results_in_its_folder(stack: Stack) -> None:
+    run = stack.run()
+    assert run.state is RunState.SUCCESS, run.detail
+    assert how(stack, run) == "warm"
+    assert (stack.home.runs / run.id / "target" / "run_results.json").is_file()
+
+
+def test_a_variable_read_while_parsing_reaches_a_parent_that_parsed_with_it(stack: Stack) -> None:
+    model = "{{ config(alias=var('called', 'by_default')) }} select 1 as id"
+    stack.live(stack.commit("A name that is a variable", apart=model))
+    for variables, table in (({}, "by_default"), ({"called": "another"}, "another")):
+        for _ in range(2):
+            run = stack.run(select="apart", variables=variables)
+            assert run.state is RunState.SUCCESS, run.detail
+            assert how(stack, run) == "warm"
+            [node] = [one for one in run.nodes if one.type == "model"]
+            assert node.relation.endswith(f'"{table}"')
+            assert stack.query("select to_regclass(%s)::text", f"analytics.{table}") != [(None,)]
+
+
+def test_a_killed_parent_is_replaced_and_the_runs_go_on(stack: Stack) -> None:
+    stack.live(stack.commit("Begin anew", apart="select 1 as id"))
+    killed = kill_parents(stack)
+    run = stack.run(select="apart")
+    assert run.state is RunState.SUCCESS, run.detail
+    assert how(stack, run) == "warm" or "dbt was started anew" in " ".join(run.warnings)
+
+    def replaced() -> bool | str:
+        now = [one.pid for one in parents(stack)]
+        return (bool(now) and not set(now) & set(killed)) or f"{now} are there"
+
+    wait_for("another parent", replaced, 30, stack.progress)
+    again = stack.run(select="apart")
+    assert again.state is RunState.SUCCESS and how(stack, again) == "warm"
+
+
+def test_a_run_outlives_its_parent_and_can_be_cancelled(stack: Stack) -> None:
+    stack.live(stack.commit(f"Sleep {time.monotonic()}", apart=SLEEPY.format(seconds=60)))
+    run = stack.ask(select="apart")
+    stack.running(run, "pg_sleep")
+    kill_parents(stack)
+    assert stack.at_work("pg_sleep")
+    began = time.monotonic()
+    stack.client.cancel(run.id, "the test")
+    assert time.monotonic() - began < 10
+    assert stack.over(run).state is RunState.CANCELLED
+    assert not stack.at_work("pg_sleep")
+
+
+def test_the_parents_of_a_commit_that_is_no_longer_the_newest_go(stack: Stack) -> None:
+    before = {one.pid for one in parents(stack)}
+    stack.live(stack.commit("Newer", apart="select 2 as id"))
+    run = stack.run(select="apart")
+    assert run.state is RunState.SUCCESS and how(stack, run) == "warm"
+
+    def gone() -> bool | str:
+        left = before & {one.pid for one in parents(stack)}
+        return not left or f"{left} are there"
+
+    wait_for("the older commit's parents to go", gone, 30, stack.progress)
