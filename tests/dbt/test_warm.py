@@ -40,7 +40,7 @@ def kill_parents(stack: Stack) -> list[int]:
     for one in found:
         os.kill(one.pid, signal.SIGKILL)
     for one in found:
-        one.wait(10)
+        one.wait(30)
     return [one.pid for one in found]
 
 
@@ -91,16 +91,3 @@ def test_a_run_outlives_its_parent_and_can_be_cancelled(stack: Stack) -> None:
     assert time.monotonic() - began < 10
     assert stack.over(run).state is RunState.CANCELLED
     assert not stack.at_work("pg_sleep")
-
-
-def test_the_parents_of_a_commit_that_is_no_longer_the_newest_go(stack: Stack) -> None:
-    before = {one.pid for one in parents(stack)}
-    stack.live(stack.commit("Newer", apart="select 2 as id"))
-    run = stack.run(select="apart")
-    assert run.state is RunState.SUCCESS and how(stack, run) == "warm"
-
-    def gone() -> bool | str:
-        left = before & {one.pid for one in parents(stack)}
-        return not left or f"{left} are there"
-
-    wait_for("the older commit's parents to go", gone, 30, stack.progress)

@@ -227,24 +227,37 @@ class Parent:
         log.info("warm %s: %s", self.name, self._gone)
 
     def _hear(self) -> None:
-        while True:
-            try:
-                text, given, _, _ = socket.recv_fds(
-                    self._socket, LONGEST_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
-                )
-            except OSError:
-                return
-            if not text:
-                return
-            said = json.loads(text)
-            with self._guard:
-                if "forked" in said:
-                    child = Forked(said["forked"], given[0])
-                    asked = self._asked.popleft()
-                    if asked.set_running_or_notify_cancel():
-                        self._children[child.pid] = child
-                        asked.set_result(child)
-                    else:
-                        child.kill()  # nobody waits for it any more
-                elif (ended := self._children.pop(said["ended"], None)) is not None:
-                    ended.tell(said["code"])
+        """Until it has ended, which is not left to be seen by the socket alone."""
+        ended = os.pidfd_open(self.pid)
+        watch = select.poll()
+        for one in (self._socket.fileno(), ended):
+            watch.register(one, select.POLLIN)
+        try:
+            while self._socket.fileno() in dict(watch.poll()) and self._hear_one():
+                pass
+        finally:
+            os.close(ended)
+
+    def _hear_one(self) -> bool:
+        """Takes one message; False at the end."""
+        try:
+            text, given, _, _ = socket.recv_fds(
+                self._socket, LONGEST_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            return False
+        if not text:
+            return False
+        said = json.loads(text)
+        with self._guard:
+            if "forked" in said:
+                child = Forked(said["forked"], given[0])
+                asked = self._asked.popleft()
+                if asked.set_running_or_notify_cancel():
+                    self._children[child.pid] = child
+                    asked.set_result(child)
+                else:
+                    child.kill()  # nobody waits for it any more
+            elif (ended := self._children.pop(said["ended"], None)) is not None:
+                ended.tell(said["code"])
+        return True
