@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzz.addoption("--fuzz-examples", type=int, default=10, help="examples for each operation (10)")
     fuzz.addoption("--fuzz-seed", type=int, default=1, help="the same seed is the same fuzz (1)")
     parser.addoption("--campaign-size", type=int, help="requests or kills of a campaign")
+    parser.addoption(
+        "--write-attacks", action="store_true", help="write the attacks' table in docs/security.md"
+    )
     parser.addoption("--campaign-seed", type=int, help="the seed of a campaign's random numbers")
     parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
 
