@@ -69,7 +69,7 @@ class Project:
 
         Compiler.compile = compile_once
         _look_at_each_schema_once()
-        # A run's folder links to the commit's manifest.json instead of writing it once more.
+        # It grows with the project, and is the same for every run of a commit, whose folder has it.
         dbt.task.runnable.write_manifest = lambda *_: None
 
     @classmethod
