@@ -278,10 +278,13 @@ class Commits:
                 f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
                 "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
             )
+        # Before dbt, whose own message on a file that is no YAML does not name it.
+        wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
         environment = dbt_environment(os.environ)
         parsed, notes, parent = self._parse(sha, project, folder, profile, environment)
         try:
-            self._write_ready(sha, project, folder, profile, parsed, notes)
+            target = profile.target_of(wanted)
+            self._write_ready(sha, project, folder, wanted, target, parsed, notes)
             key = _key(project, profile, environment)
         except BaseException:
             parent.close()
@@ -294,11 +297,11 @@ class Commits:
         sha: str,
         project: Path,
         folder: Path,
-        profile: Profile,
+        wanted: str,
+        target: str,
         parsed: dict[str, Any],
         notes: list[str],
     ) -> None:
-        wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
         subject, author, committed_at = self._describe(sha)
         ready = {
             "sha": sha,
@@ -307,7 +310,7 @@ class Commits:
             "committed_at": committed_at,
             "subdir": self._settings.dbt_metric_subdir,
             "profile": wanted,
-            "target": profile.target_of(wanted),
+            "target": target,
             "dbt_version": parsed["dbt_version"],
             "adapter": parsed["adapter"],
             "models": parsed["models"],
