@@ -23,6 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--campaign-seed", type=int, help="the seed of a campaign's random numbers")
     parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="the differential test in full: every act cold too, every behaviour on the older dbt",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from typing import Any
 
 import dbt.tracking
 from dbt.adapters.factory import get_adapter
+from dbt.flags import get_flags
 from dbt_common.events.base_types import EventMsg
 from google.protobuf.json_format import MessageToDict
 
@@ -332,6 +333,8 @@ class Session:
         elif name == "NodeFinished":
             result = MessageToDict(event.data.run_result, preserving_proto_field_name=True)
             node = self._node(event.data.node_info.unique_id)
+            if self._interrupted():
+                return  # what dbt writes of it in the end may be another thing
             self._finished(
                 node,
                 result["status"],
@@ -342,6 +345,13 @@ class Session:
             )
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
+
+    def _interrupted(self) -> bool:
+        """Whether dbt is failing fast: what is under way then is ended, and told as an error first
+        (`server closed the connection`), and in the results as skipped."""
+        return bool(get_flags().FAIL_FAST) and any(
+            one not in PASSED | {"skipped"} for one in self._statuses.values()
+        )
 
     def _finished(
         self,

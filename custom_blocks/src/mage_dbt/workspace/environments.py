@@ -83,7 +83,10 @@ PEERS = (
 )
 """What `scripts/bench` compares with; made only when it is asked to."""
 
-ALL = (MAGE, DBT, TEST, VALIDATORS, MAGE_BLOCK, *PEERS)
+OLDER = Recipe("older", CHECKOUT / "tests" / "older" / "requirements.txt")
+"""Another dbt than the one in use, for the tests that compare; made when one of them runs."""
+
+ALL = (MAGE, DBT, TEST, VALIDATORS, OLDER, MAGE_BLOCK, *PEERS)
 
 
 def python_of(home: Home, recipe: Recipe) -> Path:

@@ -1,0 +1,311 @@
+"""The ways of running dbt that have to agree: the plain command line, and our workers.
+
+Each has a warehouse of its own, under the same name: a database is given the name `warehouse` while
+its owner works in it, so that nothing in SQL, messages or rows has to be made alike afterwards. The
+command line has a server of its own too, and works at the same time as the workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from mage_dbt.errors import BadSelection, RequestError
+from mage_dbt.home import Home
+from mage_dbt.profile import EMBEDDED, EMBEDDED_TARGET
+from mage_dbt.settings import CHECKOUT
+from mage_dbt.worker import EVENTS_FILE, Job, Worker
+from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, Postgres
+from mage_dbt.workspace.progress import Progress
+from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.workspace.supervisor import Supervisor
+from tests.dbt import scene
+from tests.dbt.behaviours import Act
+from tests.dbt.outcome import Outcome, read_target
+from tests.live import free_ports, wait_until
+
+ACT_SECONDS = 120.0
+
+PRISTINE = "pristine"
+
+MATCHES_NOTHING = ("Nothing to do.", "does not match any enabled nodes")
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+"""Of this process's environment, what dbt gets: tests must not depend on the rest."""
+
+
+Program = Callable[[list[str], Mapping[str, str], Path, Path], int]
+"""Runs dbt with these arguments, this environment, in this folder, its output in this file."""
+
+
+def installed_dbt(words: list[str], environ: Mapping[str, str], folder: Path, output: Path) -> int:
+    """The program `dbt` of this environment, as a person starts it."""
+    with output.open("ab") as file:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("dbt")), *words],
+            env=dict(environ),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            timeout=ACT_SECONDS,
+            check=False,
+        ).returncode
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One commit of a behaviour's project, parsed as the workspace parses a commit."""
+
+    project: Path
+    parsed: Path
+
+
+class Server:
+    """An embedded PostgreSQL with the workspace's roles, and a database for each contender."""
+
+    def __init__(self, folder: Path) -> None:
+        self._home = Home(folder / "home")
+        self._home.logs.mkdir(parents=True)
+        self._postgres = Postgres(self._home, free_ports(1)[0])
+        self._postgres.prepare()
+        self._supervisor = Supervisor(self._home, Progress(0))
+        self._supervisor.start(self._postgres.program())
+        self._supervisor.wait("postgres")
+        self._postgres.prepare_warehouse()
+        self._admin("alter database {} rename to {}", WAREHOUSE, PRISTINE)
+        self.environ = self._postgres.warehouse_environment()
+        self.profiles = folder / "profiles"
+        shutil.copytree(CHECKOUT / "dbt" / "profiles", self.profiles)
+
+    def stop(self) -> None:
+        self._supervisor.stop([["postgres"]])
+
+    def make(self, name: str) -> None:
+        self._admin("create database {} template {} owner dbt", name, PRISTINE)
+
+    def drop(self, name: str) -> None:
+        self._admin("drop database {} with (force)", name)
+
+    @contextmanager
+    def warehouse(self, name: str) -> Iterator[str]:
+        """The database `name` is the warehouse; gives its URL for the role that owns it."""
+        self._admin("alter database {} rename to {}", name, WAREHOUSE)
+        try:
+            yield self._url(WAREHOUSE, "dbt")
+        finally:
+            self._rename_when_left(name)
+
+    def arguments(self) -> tuple[str, ...]:
+        """dbt's flags for the profile."""
+        profiles = ("--profiles-dir", str(self.profiles))
+        return (*profiles, "--profile", EMBEDDED, "--target", EMBEDDED_TARGET)
+
+    def _rename_when_left(self, name: str) -> None:
+        def probe() -> bool | str:
+            try:
+                self._admin("alter database {} rename to {}", WAREHOUSE, name)
+            except psycopg.errors.ObjectInUse as error:
+                return str(error)
+            return True
+
+        wait_until("every session to have left the warehouse", probe, 20)
+
+    def _admin(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self._url("postgres", SUPERUSER), autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*(sql.Identifier(one) for one in names)))
+
+    def _url(self, database: str, role: str) -> str:
+        secret = "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"
+        password = read_or_make(self._home.secrets / secret)
+        return f"postgresql://{role}:{password}@127.0.0.1:{self._postgres_port}/{database}"
+
+    @property
+    def _postgres_port(self) -> str:
+        return self._postgres.warehouse_environment()["WAREHOUSE_PORT"]
+
+
+@dataclass
+class Contender:
+    """One way of running dbt, on a warehouse of its own."""
+
+    name: str
+    server: Server
+    folder: Path
+    acts: int = 0
+    last: Outcome = field(default_factory=Outcome)
+
+    def do(self, act: Act, commit: Prepared, environ: Mapping[str, str]) -> Outcome:
+        """Runs the act; `environ` is all that dbt may find in its environment."""
+        self.acts += 1
+        folder = self.folder / f"{self.name}-{self.acts}"
+        folder.mkdir(parents=True)
+        with self.server.warehouse(self.database) as url:
+            if act.sql:
+                with psycopg.connect(url) as connection:
+                    connection.execute(act.sql.encode())
+            found = self._run(act, commit, folder, environ)
+            self.last = replace(found, scene=scene.read(url))
+        return self.last
+
+    @property
+    def database(self) -> str:
+        return f"{self.folder.name}_{self.name}"
+
+    def _run(self, act: Act, commit: Prepared, folder: Path, environ: Mapping[str, str]) -> Outcome:
+        raise NotImplementedError
+
+
+@dataclass
+class CommandLine(Contender):
+    """`dbt …` with an empty target folder: nothing parsed before."""
+
+    program: Program = field(kw_only=True)
+
+    def _run(self, act: Act, commit: Prepared, folder: Path, environ: Mapping[str, str]) -> Outcome:
+        target = folder / "target"
+        words = ["--project-dir", str(commit.project), *self.server.arguments()]
+        words += ["--target-path", str(target), "--log-path", str(folder / "logs")]
+        words += [
+            "--no-use-colors",
+            "--no-version-check",
+            "--vars",
+            json.dumps(dict(act.variables)),
+        ]
+        if act.again:
+            before = self.folder / f"{self.name}-{self.acts - 1}" / "target"
+            words = ["retry", *words, "--state", str(before)]
+        else:
+            words = [act.command, *words, *selection(act), *act.flags]
+        output = folder / "output.log"
+        given = dbt_environment({**environ, **self.server.environ})
+        status = self.program(words, given, folder, output)
+        said = output.read_text()
+        return Outcome(
+            refused=said if status == 2 else "",
+            matched=not any(words in said for words in MATCHES_NOTHING),
+            success=status == 0,
+            **read_target(target, one_at_a_time(act)),
+        )
+
+
+@dataclass
+class WorkerContender(Contender):
+    """One of our workers, asked through the interface that the runner uses."""
+
+    make: Callable[[Job], Worker] = field(kw_only=True)
+
+    def _run(self, act: Act, commit: Prepared, folder: Path, environ: Mapping[str, str]) -> Outcome:
+        nodes = self.last.unfinished() if act.again else []
+        job = Job(
+            folder=folder,
+            commit="0" * 40,
+            project=commit.project,
+            parsed=commit.parsed,
+            dbt_arguments=("--project-dir", str(commit.project), *self.server.arguments()),
+            command=act.command,
+            select=act.select,
+            exclude=act.exclude,
+            flags=act.flags,
+            variables=act.variables,
+            caller="test",
+            nodes=dict.fromkeys(nodes, "it did not pass"),
+            target=EMBEDDED_TARGET,
+        )
+        with only_environment({**environ, **self.server.environ}):
+            worker = self.make(job)
+            try:
+                plan = worker.plan()
+            except RequestError as error:
+                worker.close()
+                return Outcome(error.message, matched=not isinstance(error, BadSelection))
+            try:
+                worker.start()
+                self._wait(worker)
+            finally:
+                worker.stop()
+                worker.close()
+        # A fallback would pass, and prove nothing of the warm one.
+        how = getattr(worker, "how", "cold")
+        assert how == self.name, how
+        found = read_target(folder / "target", one_at_a_time(act))
+        events = [json.loads(line) for line in (folder / EVENTS_FILE).read_text().splitlines()]
+        assert events[-1]["kind"] == "end", worker.ending()
+        if found["nodes"]:  # a `compile` that fails writes no results
+            self._events_say_the_same(events, found["nodes"])
+        planned = {one.node for one in plan.nodes}
+        finished = {
+            one for one in found["nodes"] if not one.startswith(("operation.", "exposure."))
+        }
+        assert finished <= planned, f"run without being planned: {finished - planned}"
+        return Outcome(success=events[-1]["success"], **found)
+
+    def _wait(self, worker: Worker) -> None:
+        wait_until("the worker to end", lambda: not worker.alive() or "it is at work", ACT_SECONDS)
+
+    def _events_say_the_same(self, events: list[dict[str, Any]], nodes: dict[str, Any]) -> None:
+        """What goes into the ledger is what run_results.json holds.
+
+        Of an exposure the ledger holds nothing, and run_results.json nothing of an ephemeral model.
+        """
+        told = {one["node"]: one["status"] for one in events if one["kind"] == "node_finished"}
+        results = {
+            one: facts["status"] for one, facts in nodes.items() if not one.startswith("exposure.")
+        }
+        assert results == {one: status for one, status in told.items() if one in results}, (
+            f"told {told}, in the results {results}"
+        )
+
+
+def selection(act: Act) -> list[str]:
+    words: list[str] = []
+    words += ["--select", *act.select] if act.select else []
+    words += ["--exclude", *act.exclude] if act.exclude else []
+    return words
+
+
+def one_at_a_time(act: Act) -> bool:
+    return "--threads" in act.flags and act.flags[act.flags.index("--threads") + 1] == "1"
+
+
+def base_environment() -> dict[str, str]:
+    """What dbt gets of this process's environment."""
+    return {name: value for name, value in os.environ.items() if name in PASSED_ON}
+
+
+@contextmanager
+def only_environment(environ: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment is `environ`, for a worker that is started in it."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def prepare(tree: Path, folder: Path, server: Server, program: Program) -> Prepared:
+    """Makes a commit ready: its packages, and what dbt leaves when it has parsed it."""
+    parsed = folder / "target"
+    words = ["--project-dir", str(tree), *server.arguments(), "--log-path", str(folder / "logs")]
+    folder.mkdir(parents=True)
+    steps = [["deps", *words]] if (tree / "packages.yml").exists() else []
+    for step in (*steps, ["parse", *words, "--target-path", str(parsed)]):
+        given = dbt_environment({**base_environment(), **server.environ})
+        status = program(step, given, folder, folder / "output.log")
+        assert status == 0, (folder / "output.log").read_text()
+    return Prepared(tree, parsed)

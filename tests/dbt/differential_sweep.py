@@ -1,0 +1,52 @@
+"""The differential test with random requests, variables, environments and commits; not part of CI.
+
+./scripts/test tests/dbt/differential_sweep.py --campaign-size 200 --campaign-seed 1
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import shutil
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.dbt.test_differential import KNOWN, Cast, Stage, cast
+
+__all__ = ["cast"]
+
+PLAYED_AT_ONCE = 4
+"""Random acts on one project; each such play begins with an empty warehouse."""
+
+SIZE = 20
+"""Random acts without --campaign-size."""
+
+
+@pytest.mark.timeout(7200)
+def test_random_requests_agree(cast: Cast, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    size = request.config.getoption("--campaign-size") or SIZE
+    seed = request.config.getoption("--campaign-seed")
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    chance = random.Random(seed)
+    began = time.monotonic()
+    said: list[str] = []
+    for done in range(0, size, PLAYED_AT_ONCE):
+        behaviour = chance.choice([one for one in KNOWN if not one.differs])
+        acts = list(islice(behaviour.random_acts(chance), min(PLAYED_AT_ONCE, size - done)))
+        with Stage(behaviour, tmp_path / str(done), cast, cold_acts=0) as stage:
+            found = stage.differences(acts)
+        if found:
+            script = "\n".join(f"act {at}: {one.said()}" for at, one in enumerate(acts, 1))
+            said.append(f"=== {behaviour.name}\n{script}\n{found}")
+        shutil.rmtree(tmp_path / str(done))
+        print(  # past pytest's capture: a campaign of an hour is watched while it goes on
+            f"[{time.monotonic() - began:.0f} s] {done + len(acts)} of {size} acts, --campaign-seed"
+            f" {seed}: {behaviour.name}{', DIFFERS' if found else ''}",
+            file=sys.__stderr__,
+            flush=True,
+        )
+    assert not said, "\n\n".join([f"--campaign-seed {seed} --campaign-size {size}", *said])

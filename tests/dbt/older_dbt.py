@@ -1,0 +1,47 @@
+"""The differential test once more, with an older dbt in an environment of its own; not part of CI.
+
+./scripts/test tests/dbt/older_dbt.py
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mage_dbt.home import Home
+from mage_dbt.settings import CHECKOUT, Settings
+from mage_dbt.workspace import environments
+from mage_dbt.workspace.environments import OLDER
+from mage_dbt.workspace.progress import Progress
+
+SECONDS = 1500
+
+
+@pytest.fixture(scope="module")
+def older_python() -> Path:
+    home = Home(Settings.load().workspace_home)
+    environments.ensure(home, [OLDER], Progress(0))
+    return environments.python_of(home, OLDER)
+
+
+@pytest.mark.timeout(SECONDS + 300)
+def test_they_agree_on_an_older_dbt_too(
+    older_python: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    words = ["-P", "-m", "pytest", "tests/dbt/test_differential.py", "-p", "no:cacheprovider"]
+    words += ["--basetemp", str(tmp_path / "older"), "-k", "agree"]
+    if request.config.getoption("--thorough"):
+        words += ["--thorough"]
+    done = subprocess.run(
+        [str(older_python), *words],
+        cwd=CHECKOUT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]

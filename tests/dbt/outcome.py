@@ -1,0 +1,135 @@
+"""What came of one act: what dbt said of each node, the SQL it wrote, and what stands afterwards.
+
+Two ways of running dbt are compared by their outcomes. Told apart from a difference are, each by
+one rule here or in `scene`:
+
+- where the run's folder is, which stands in messages: the name of the folder is left out;
+- the number in the name of a temporary table, which dbt-postgres takes from the clock;
+- the run's own id and the time it began, where a project writes them into its SQL;
+- the order of what is skipped, which dbt keeps in a set when it fails fast;
+- the order of one model's unit tests, and the files of their given inputs: dbt keeps those tests in
+  a set, and writes inputs of one name over each other.
+
+How long anything took, and the name of the thread, are not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, fields
+from difflib import unified_diff
+from pathlib import Path
+from typing import Any
+
+from tests.dbt.scene import Scene
+
+TEMPORARY = re.compile(r"(__dbt_tmp|__dbt_backup)_?\d+")
+
+COMPARED = (
+    *("status", "message", "failures", "relation_name"),
+    *("compiled", "compiled_code", "adapter_response", "batch_results"),
+)
+"""Of each node in run_results.json."""
+
+OF_THE_RUN = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00"
+)
+"""`invocation_id` and `run_started_at`."""
+
+LONGEST = 40
+"""Lines of a difference that are shown."""
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    refused: str = ""
+    """Why dbt did not begin: it could not parse, or knows no such flag."""
+    matched: bool = True
+    """Whether the selection matched something: dbt then does nothing and is content, ours refuses
+    (promise 2); so of such an act only this is compared, and what stands."""
+    success: bool = False
+    nodes: Facts = field(default_factory=dict)
+    """By unique id, what run_results.json says."""
+    order: tuple[str, ...] = ()
+    """Unique ids as they ended, where one ran at a time."""
+    sql: Facts = field(default_factory=dict)
+    """By path, what dbt compiled and what it ran."""
+    scene: Scene = field(default_factory=dict)
+
+    def unfinished(self) -> list[str]:
+        """Nodes that failed or were skipped."""
+        done = ("success", "pass", "warn")
+        return [one for one, facts in self.nodes.items() if facts["status"] not in done]
+
+    def differences(self, other: Outcome) -> list[str]:
+        """What is not the same in `other`, a few lines each; empty when all is."""
+        found = []
+        nothing = not self.matched and not other.matched and not self.nodes
+        for one in fields(self):
+            if nothing and one.name not in ("matched", "scene"):
+                continue
+            mine, theirs = getattr(self, one.name), getattr(other, one.name)
+            if one.name == "refused":
+                found += _refusals(mine, theirs)
+            elif isinstance(mine, dict):
+                for name in sorted(mine.keys() | theirs.keys()):
+                    if mine.get(name) != theirs.get(name):
+                        found.append(_told(f"{one.name}: {name}", mine.get(name), theirs.get(name)))
+            elif mine != theirs:
+                found.append(_told(one.name, mine, theirs))
+        return found
+
+
+def read_target(target: Path, one_at_a_time: bool) -> dict[str, Any]:
+    """The fields of an Outcome that dbt leaves in its target folder."""
+
+    def plain(text: str) -> str:
+        text = text.replace(f"{target}/", "target/")
+        return OF_THE_RUN.sub("#", TEMPORARY.sub(r"\1#", text))
+
+    results = target / "run_results.json"
+    found = json.loads(plain(results.read_text()))["results"] if results.exists() else []
+    return {
+        "nodes": {
+            one["unique_id"]: {name: one.get(name) for name in COMPARED if one.get(name)}
+            for one in found
+        },
+        "order": tuple(
+            one["unique_id"]
+            for one in found
+            if one_at_a_time
+            and one["status"] != "skipped"
+            and not one["unique_id"].startswith("unit_test.")
+        ),
+        "sql": {
+            str(path.relative_to(target)): plain(path.read_text())
+            for folder in ("compiled", "run")
+            for path in sorted((target / folder).rglob("*"))
+            if path.is_file() and not _is_given_input(path)
+        },
+    }
+
+
+def _is_given_input(path: Path) -> bool:
+    return path.parent.suffix == ".yml" and "-- Fixture for" in path.read_text()
+
+
+def _refusals(mine: str, theirs: str) -> list[str]:
+    """The command line prints more around the message than a worker passes on."""
+    one, other = (" ".join(text.split()) for text in (mine, theirs))
+    same = bool(one) == bool(other) and (one in other or other in one)
+    return [] if same else [_told("refused", mine, theirs)]
+
+
+def _told(what: str, mine: Any, theirs: Any) -> str:
+    texts = [
+        one if isinstance(one, str) else json.dumps(one, indent=1, default=str)
+        for one in (mine, theirs)
+    ]
+    before, after = (one.splitlines() for one in texts)
+    lines = list(unified_diff(before, after, "first", "second", n=2, lineterm=""))
+    return "\n".join([what, *lines[:LONGEST]])

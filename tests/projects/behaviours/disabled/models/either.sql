@@ -1,0 +1,5 @@
+{% if var('switch', true) %}
+select id from {{ ref('switch') }}
+{% else %}
+select 0 as id
+{% endif %}

@@ -1,0 +1,1 @@
+{{ config(enabled=var('switch', true)) }} select 1 as id

@@ -1,0 +1,1 @@
+{% macro setting() %}{{ return(env_var('PLACE', 'nowhere')) }}{% endmacro %}

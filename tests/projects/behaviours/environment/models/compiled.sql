@@ -1,0 +1,1 @@
+select '{{ env_var('PLACE', 'nowhere') }}' as place, '{{ setting() }}' as by_macro

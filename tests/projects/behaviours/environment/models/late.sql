@@ -1,0 +1,2 @@
+{% if execute %} select '{{ env_var('LA' ~ 'TE', 'unset') }}' as late
+{% else %} select 'unparsed' as late {% endif %}

@@ -1,0 +1,1 @@
+{{ config(materialized='ephemeral') }} select {{ var('number', 1) }} as id

@@ -1,0 +1,1 @@
+{{ config(materialized=var('three', 'ephemeral')) }} select * from {{ ref('two') }} union all select * from {{ ref('one') }}

@@ -1,0 +1,1 @@
+{{ config(materialized='table') }} select id / {{ var('divisor', 1) }} as id from {{ ref('a') }}

@@ -1,0 +1,1 @@
+{{ config(materialized='table') }} select e.id from {{ ref('e') }} as e join {{ ref('d') }} as d using (id)

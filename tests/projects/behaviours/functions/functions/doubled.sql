@@ -1,0 +1,1 @@
+select n * {{ var('factor', 2) }}

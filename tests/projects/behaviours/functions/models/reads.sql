@@ -1,0 +1,1 @@
+select eight from {{ ref('uses') }}

@@ -1,0 +1,1 @@
+select {{ function('doubled') }}(4) as eight

@@ -1,0 +1,1 @@
+{{ config(materialized='table', grants={'+select': ['mage'], 'insert': ['mage']}) }} select 1 as id

@@ -1,0 +1,1 @@
+{{ config(materialized=var('becoming', 'view')) }} select count(*) as found from {{ ref('kept') }}

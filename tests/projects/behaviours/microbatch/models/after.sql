@@ -1,0 +1,1 @@
+select amount / {{ var('divisor', 1) }} as amount from {{ ref('daily') }}

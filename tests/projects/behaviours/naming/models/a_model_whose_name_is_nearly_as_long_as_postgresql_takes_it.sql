@@ -1,0 +1,1 @@
+{{ config(materialized='table') }} select "An Id" from {{ ref('quoted') }}

@@ -1,0 +1,1 @@
+{{ config(schema='marts') }} select 1 as id

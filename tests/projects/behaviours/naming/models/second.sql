@@ -1,0 +1,1 @@
+{{ config(alias='renamed', materialized='table') }} select id from {{ ref('first') }}

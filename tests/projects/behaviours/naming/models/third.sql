@@ -1,0 +1,1 @@
+select id, '{{ ref('second') }}' as source, '{{ this }}' as own from {{ ref('second') }}

@@ -1,0 +1,1 @@
+{{ config(materialized='twice') }} select id from {{ ref('base') }}

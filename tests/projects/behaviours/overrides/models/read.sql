@@ -1,0 +1,1 @@
+select id, '{{ ref('doubled') }}' as source from {{ ref('doubled') }}

@@ -1,0 +1,2 @@
+{% macro overridden() %}'of the root'{% endmacro %}
+{% macro postgres__greet() %}'good day {{ var('word') }}'{% endmacro %}

@@ -1,0 +1,2 @@
+{{ config(materialized='table', event_time='at') }}
+select at, n from {{ ref('events') }}

@@ -1,0 +1,1 @@
+select code from {{ ref('countries') }} where population > {{ var('least', 70) }}

@@ -1,0 +1,1 @@
+{{ config(tags=['weekly']) }} select id from {{ ref('source_') }}

@@ -1,0 +1,2 @@
+{{ config(materialized='incremental') }}
+select '{{ invocation_id }}' as invocation

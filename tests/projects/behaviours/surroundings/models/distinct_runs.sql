@@ -1,0 +1,2 @@
+{{ config(materialized='table') }}
+select count(*) as runs, count(distinct invocation) as invocations from {{ ref('counted') }}

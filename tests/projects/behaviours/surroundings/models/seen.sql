@@ -1,0 +1,16 @@
+{{ config(materialized='table') }}
+select '{{ flags.WHICH }}' as which,
+    '{{ flags.FULL_REFRESH }}' as full_refresh,
+    '{{ flags.FAIL_FAST }} {{ flags.STORE_FAILURES }} {{ flags.EMPTY }}' as fail_fast,
+    '{{ invocation_args_dict.get('which') }} {{ invocation_args_dict.get('full_refresh') }}' as invoked,
+    '{{ invocation_args_dict.get('select') }} {{ invocation_args_dict.get('exclude') }}' as selecting,
+    '{{ selected_resources | sort | join(' ') }}' as selected,
+    '{{ graph.nodes.keys() | sort | join(' ') if execute }}' as nodes,
+    '{{ graph.sources | length if execute }} {{ graph.exposures | length if execute }}' as others,
+    '{{ target.name }} {{ target.schema }} {{ target.dbname }} {{ target.type }}' as target,
+    '{{ model.unique_id }} {{ model.config.materialized }} {{ model.depends_on.nodes }}' as model,
+    '{{ model.description }} {{ model.meta }} {{ model.columns | length }}' as described,
+    '{{ project_name }} {{ dbt_version }} {{ thread_id[:6] }}' as project,
+    '{{ execute }} {{ this.identifier }}' as here,
+    now() - timestamptz '{{ run_started_at }}' < interval '10 minutes' as just_now,
+    '{{ (run_started_at.timestamp() - modules.datetime.datetime.now().timestamp()) | abs < 600 }}' as just_started

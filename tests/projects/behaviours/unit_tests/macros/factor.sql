@@ -1,0 +1,1 @@
+{% macro factor() %}{{ return(var('factor', 2)) }}{% endmacro %}

@@ -1,0 +1,1 @@
+select grown.id from {{ ref('grown') }} as grown, {{ ref('worded') }} as worded

@@ -1,0 +1,1 @@
+select id * {{ factor() }} as id, word || '{{ env_var("UNIT_WORD", "-") }}' as word from {{ ref('given') }}

@@ -1,0 +1,1 @@
+{{ config(alias='named_' ~ var('side', 'left')) }} select 1 as id

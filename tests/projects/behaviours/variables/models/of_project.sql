@@ -1,0 +1,1 @@
+select {{ var('of_project') }} as a, {{ var('of_package') }} as b

@@ -1,0 +1,1 @@
+select id, '{{ var('note', '') }}' as note from {{ ref('named') }}

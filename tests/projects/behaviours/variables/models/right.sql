@@ -1,0 +1,1 @@
+select 'right' as side

@@ -1,0 +1,1 @@
+select 1 as id, {{ var('amount', '10') }} as amount

@@ -1,0 +1,1 @@
+select id from {{ ref('orders', v=var('chosen', 1)) }}
