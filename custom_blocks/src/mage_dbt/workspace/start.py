@@ -27,7 +27,13 @@ import psycopg
 from mage_dbt import report, secret_values
 from mage_dbt.client import RunnerClient
 from mage_dbt.database_url import for_mage
-from mage_dbt.errors import MachineError, RunnerUnreachable, SettingError, WorkspaceError
+from mage_dbt.errors import (
+    MachineError,
+    RunnerUnreachable,
+    SettingError,
+    Unavailable,
+    WorkspaceError,
+)
 from mage_dbt.home import Home
 from mage_dbt.mage import project
 from mage_dbt.mage.api import MageApi
@@ -58,7 +64,7 @@ ONCE_PATIENCE = 600.0
 
 
 MAGE_PATIENCE = 120.0
-"""Seconds Mage has to note the end of a run that is over."""
+"""Seconds Mage has to read its triggers, and to note the end of a run that is over."""
 
 OVER_IN_MAGE = ("completed", "failed", "cancelled")
 
@@ -255,7 +261,8 @@ class Start:
 
     def _build(self, client: RunnerClient) -> int:
         with MageApi(self._settings, self._home) as api:
-            number = api.trigger(project.DAILY_PIPELINE, {"cause": Cause.START})
+            trigger = self._trigger_of(api, project.DAILY_PIPELINE)
+            number = api.fire(trigger, {"cause": Cause.START})
             self._progress.say(f"Mage runs {project.DAILY_PIPELINE} (pipeline run {number})")
 
             def probe() -> str | list[str]:
@@ -279,6 +286,17 @@ class Start:
             # Or `--once` would stop Mage before it has written down how its pipeline run ended.
             wait_for("Mage to note the end of the build", over, MAGE_PATIENCE, self._progress)
         return 0 if finished.state is RunState.SUCCESS else 1
+
+    def _trigger_of(self, api: MageApi, pipeline: str) -> int:
+        """Mage answers some seconds before it has read its triggers."""
+
+        def probe() -> list[int] | str:
+            try:
+                return [api.api_trigger(pipeline)]
+            except Unavailable as error:
+                return str(error)
+
+        return wait_for("Mage to know its triggers", probe, MAGE_PATIENCE, self._progress)[0]
 
     def _say_where_it_stands(self, status: dict[str, Any]) -> None:
         live, broken = status["live"], status["broken"]
