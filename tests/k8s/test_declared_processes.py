@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from mage_dbt.client import RunnerClient
+from mage_dbt.errors import Unavailable
 from mage_dbt.home import Home
 from mage_dbt.mage.api import MageApi
 from mage_dbt.run import Run, RunState
@@ -273,7 +274,15 @@ def test_a_daily_build_a_rerun_by_jwt_and_a_full_refresh(pod: Pod) -> None:
     wait_until_live(pod, sha)
 
     with MageApi(settings, home) as mage:
-        number = mage.trigger("daily_full_build", {"cause": "start"})
+
+        def trigger() -> list[int] | str:
+            try:
+                return [mage.api_trigger("daily_full_build")]
+            except Unavailable as error:  # it answers before it has read them
+                return str(error)
+
+        [known] = wait_until("Mage to know its triggers", trigger, 120)
+        number = mage.fire(known, {"cause": "start"})
 
         def mages_end() -> list[str] | str:
             status = str(mage.pipeline_run(number)["status"])
