@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from mage_dbt.errors import Forbidden
+from mage_dbt.errors import Forbidden, RequestError
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from mage_dbt.workspace.secret_files import read_or_make
@@ -129,13 +129,11 @@ def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: St
         guarded.over(guarded.client.run(told.json()["id"]))
 
 
-def test_a_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Stack) -> None:
-    asked: dict[str, Any] = {"operation": "full_refresh", "select": "facts"}
-    typed: dict[str, Any] = {"operation": "command", "command": "run --full-refresh -s facts"}
+def test_dbts_own_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Stack) -> None:
+    asked = {"operation": "command", "command": "run --full-refresh -s facts"}
     with person(guarded, "ana@example.com") as http:
-        for body in (asked, typed):
-            refused = http.post("/runner/v1/runs", json=body)
-            assert refused.status_code == 403 and "for the role operator" in refused.text
+        refused = http.post("/runner/v1/runs", json=asked)
+        assert refused.status_code == 403 and "for the role operator" in refused.text
     with person(guarded, "olga@example.com") as http:
         begun = http.post("/runner/v1/runs", json=asked).json()
         run = guarded.over(guarded.client.run(begun["id"]))
@@ -152,22 +150,46 @@ def test_a_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Stack) -> 
         guarded.over(guarded.client.run(accepted.json()["id"]))
 
 
+def test_an_analysts_full_refresh_takes_no_view_along(guarded: Stack) -> None:
+    built = guarded.run(select="numbers facts facts_view totals")
+    assert built.state is RunState.SUCCESS, built.detail
+    guarded.execute("create view analytics.by_hand as select * from analytics.facts")
+    alone: dict[str, Any] = {"operation": "full_refresh", "select": "facts"}
+    whole: dict[str, Any] = {"operation": "full_refresh", "select": "facts+"}
+    with person(guarded, "ana@example.com") as http:
+        refused = http.post("/runner/v1/plans", json=alone)
+        assert refused.status_code == 422 and "facts_view is dropped along" in refused.text
+        begun = http.post("/runner/v1/runs", json=whole).json()
+    run = guarded.over(guarded.client.run(begun["id"]))
+    assert run.state is RunState.ERROR and "analytics.by_hand is dropped along" in run.detail
+    with pytest.raises(RequestError, match="by_hand"):
+        guarded.client.plan(Request.parse({**whole, "caller": "otto@example.com"}))
+    with person(guarded, "ana@example.com") as http:
+        taken = http.post("/runner/v1/runs", json={**whole, "keep_views": False})
+        assert taken.status_code == 422  # nobody says so of themselves
+    with person(guarded, "olga@example.com") as http:
+        begun = http.post("/runner/v1/runs", json=whole).json()
+    run = guarded.over(guarded.client.run(begun["id"]))
+    assert run.state is RunState.SUCCESS, run.detail
+    # Now nothing is in the way of an analyst's, from Mage too.
+    run = guarded.run(operation="full_refresh", select="facts+", caller="ana@example.com")
+    assert run.state is RunState.SUCCESS, run.detail
+
+
 def test_what_comes_from_mage_is_an_analysts_whoever_it_claims_to_be(guarded: Stack) -> None:
     run = guarded.run(select="apart", caller="otto@example.com", cause="form")
     assert callers(guarded, run.id) == [("otto@example.com via Mage",)]
-    for asked in (
-        {"operation": "full_refresh", "select": "apart"},
-        {"operation": "command", "command": "build --full-refresh"},
-    ):
-        with pytest.raises(Forbidden, match="for the role operator; yours here is analyst"):
-            guarded.client.submit(Request.parse({**asked, "caller": "otto@example.com"}))
+    asked = {"operation": "command", "command": "build --full-refresh"}
+    with pytest.raises(Forbidden, match="for the role operator; yours here is analyst"):
+        guarded.client.submit(Request.parse({**asked, "caller": "otto@example.com"}))
 
 
 def test_a_machine_has_the_role_of_its_groups_and_a_door_of_its_own(guarded: Stack) -> None:
     with machine(guarded, "chat-bot", "analysts") as http:
         run = http.post("/v1/runs", json={"select": "apart", "caller": "kim"}).json()["id"]
         assert callers(guarded, run) == [("chat-bot: kim",)]
-        refused = http.post("/v1/runs", json={"operation": "full_refresh", "select": "apart"})
+        typed = {"operation": "command", "command": "run --full-refresh -s apart"}
+        refused = http.post("/v1/runs", json=typed)
         assert refused.status_code == 403
         assert http.get("/v1/status", headers={"Origin": ADDRESS}).status_code == 403
         assert http.get("/runner/v1/status").status_code == 404

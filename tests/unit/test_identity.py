@@ -75,13 +75,13 @@ def test_a_name_that_is_no_address_is_refused(name: str) -> None:
         person("owners", name=name)
 
 
-def test_a_full_refresh_is_for_operators_however_it_is_written() -> None:
+def test_dbts_own_full_refresh_is_for_operators_and_the_pipelines_for_analysts() -> None:
     def needed(**asked: object) -> Role:
         return rights.needed(Request.parse(asked))
 
     assert needed(operation="build") is Role.ANALYST
     assert needed(operation="command", command="build -s a") is Role.ANALYST
-    assert needed(operation="full_refresh", select="a") is Role.OPERATOR
+    assert needed(operation="full_refresh", select="a") is Role.ANALYST
     assert needed(operation="command", command="run --full-refresh -s a") is Role.OPERATOR
     assert needed(operation="command", command="seed --full-refresh") is Role.OPERATOR
 

@@ -78,6 +78,9 @@ class Request:
     """The idempotency key: the same key is the same run."""
     mage_run: int | None = None
     """The Mage pipeline run this belongs to; cancelling that cancels this."""
+    keep_views: bool = False
+    """Whether a full refresh is refused when it would drop views that it does not rebuild. The door
+    decides it by who asks (`identity/rights.py`)."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Request:
@@ -137,6 +140,7 @@ class Request:
             caller=_text(data, "caller") or "unknown",
             key=_text(data, "key") or None,
             mage_run=mage_run,
+            keep_views=data.get("keep_views") is True,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -151,7 +155,7 @@ class Request:
     def what(self) -> dict[str, Any]:
         """What was asked for, without who asked and how: equal for equal requests."""
         data = self.to_json()
-        for name in ("cause", "caller", "key", "mage_run"):
+        for name in ("cause", "caller", "key", "mage_run", "keep_views"):
             del data[name]
         return data
 

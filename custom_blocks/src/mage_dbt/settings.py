@@ -292,7 +292,9 @@ class Settings:
         "", _names, "Groups whose members may also edit and run in Mage, and ask for runs."
     )
     login_operator_groups: tuple[str, ...] = _setting(
-        "", _names, "Groups whose members may also ask for what is dangerous, as a full refresh."
+        "",
+        _names,
+        "Groups whose members may also ask for what is dangerous, as dbt's own `--full-refresh`.",
     )
     login_owner_groups: tuple[str, ...] = _setting(
         "", _names, "Groups whose members may also administer Mage."

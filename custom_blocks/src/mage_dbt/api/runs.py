@@ -326,7 +326,7 @@ def request_of(http: HttpRequest, body: schemas.RunRequest, key: str | None) -> 
     }
     caller = caller_of(http.scope)
     if not caller.claims:
-        for name in ("cause", "key", "mage_run"):
+        for name in ("cause", "key", "mage_run", "keep_views"):
             if name in data:
                 raise RequestError(
                     f"`{name}` is not taken here.",
@@ -334,6 +334,8 @@ def request_of(http: HttpRequest, body: schemas.RunRequest, key: str | None) -> 
                 )
         data["cause"] = "api"
     data["caller"] = caller.told(data.get("caller", "").strip())
+    if not rights.may_drop_views(caller.role):
+        data["keep_views"] = True
     if key is not None:
         if "key" in data:
             raise RequestError("`key` and the header Idempotency-Key are both given.", "Give one.")

@@ -89,6 +89,7 @@ class RunRequest(Body):
     cause: SkipJsonSchema[str | None] = None
     key: SkipJsonSchema[str | None] = None
     mage_run: SkipJsonSchema[int | None] = None
+    keep_views: SkipJsonSchema[bool | None] = None
 
 
 class CancelRequest(Body):

@@ -12,13 +12,12 @@ NEEDED: Mapping[Operation, Role] = {
     Operation.BUILD: Role.ANALYST,
     Operation.RERUN_FAILED: Role.ANALYST,
     Operation.COMMAND: Role.ANALYST,
-    # dbt drops the table while readers use it, and its dependent views with it.
-    Operation.FULL_REFRESH: Role.OPERATOR,
+    Operation.FULL_REFRESH: Role.ANALYST,
 }
 """An operation that is not here is dangerous until somebody says otherwise."""
 
 DANGEROUS_FLAGS = ("--full-refresh",)
-"""Of a dbt command: with one of these it is what FULL_REFRESH is."""
+"""Of a dbt command: with one of these it drops tables with whatever depends on them, unasked."""
 
 
 def needed(request: Request) -> Role:
@@ -28,6 +27,12 @@ def needed(request: Request) -> Role:
         if any(flag in DANGEROUS_FLAGS for flag in flags):
             return Role.OPERATOR
     return NEEDED.get(request.operation, Role.OPERATOR)
+
+
+def may_drop_views(role: Role) -> bool:
+    """Whether this role's full refresh may take along views that it does not rebuild: they may be
+    anybody's, made by hand, and nothing brings them back."""
+    return role >= Role.OPERATOR
 
 
 def require(role: Role, wanted: Role, what: str) -> None:

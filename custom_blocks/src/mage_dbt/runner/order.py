@@ -28,6 +28,8 @@ class Order:
     follows: str | None = None
     """The run that this one runs again."""
     rerun: Rerun | None = None
+    keep_views: bool = False
+    """See `Request.keep_views`."""
 
     def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
         """For a worker that works in `folder`."""
@@ -52,5 +54,6 @@ class Order:
             added=rerun.added,
             notes=rerun.notes,
             target=self.target,
+            keep_views=self.keep_views,
             details=details,
         )

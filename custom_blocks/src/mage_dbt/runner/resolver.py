@@ -50,6 +50,7 @@ class Resolver:
             variables=request.variables,
             target=commit.target,
             caller=request.caller,
+            keep_views=request.keep_views,
             notices=self._notices(commit),
         )
 
@@ -83,6 +84,7 @@ class Resolver:
             variables=first.variables,
             target=root.target,
             caller=request.caller,
+            keep_views=request.keep_views,
             notices=self._notices(commit),
             follows=of.id,
             rerun=replace(rerun, notes=(*rerun.notes, *notes)),

@@ -48,6 +48,8 @@ class Job:
     notes: tuple[str, ...] = ()
     """For the plan: what was decided before dbt was asked."""
     target: str = ""
+    keep_views: bool = False
+    """Whether a full refresh that drops views which it does not rebuild is refused."""
     details: bool = False
     """Whether somebody looks at the plan: then it also has row estimates and stale sources."""
 
@@ -72,6 +74,7 @@ class Job:
             "added": list(self.added),
             "notes": list(self.notes),
             "target": self.target,
+            "keep_views": self.keep_views,
             "details": self.details,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,7 @@ class Job:
             caller=data["caller"],
             nodes=data["nodes"],
             target=data["target"],
+            keep_views=data["keep_views"],
             details=data["details"],
             **{name: tuple(data[name]) for name in lists},
         )

@@ -110,6 +110,13 @@ class Session:
             return self._nothing_matches(wrong)
         # These ask the warehouse, or dbt again; the task's own connections are as before.
         lost = lost_dependents(self._query, self._planned.values(), self._drops)
+        if lost and self._job.keep_views and "--full-refresh" in self._job.flags:
+            return refusal(
+                "request",
+                f"A full refresh here drops what it does not rebuild. {' '.join(lost)}",
+                "Select the models of those views too, as `model+`; a view that is no model of "
+                "dbt-metric takes an operator's full refresh, and somebody who makes it again.",
+            )
         rows = self._rows() if self._job.details else {}
         reasons = self._reasons()
         return {
