@@ -123,6 +123,10 @@ def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: St
         told = http.post("/runner/v1/runs", json={"select": "apart"})
         assert told.status_code == 202
         assert told.headers["location"] == f"/runner/v1/runs/{told.json()['id']}"
+        assert {one.split("/v1/")[0] for one in told.json()["links"].values()} == {"/runner"}
+        page = http.get("/runner/v1/runs", params={"limit": 1}).json()
+        assert http.get(page["runs"][0]["links"]["self"]).status_code == 200
+        assert page["next"] is None or page["next"].startswith("/runner/v1/runs?")
         assert callers(guarded, told.json()["id"]) == [("ana@example.com",)]
         forged = http.post("/runner/v1/runs", json={"caller": "olga@example.com"})
         assert forged.status_code == 422

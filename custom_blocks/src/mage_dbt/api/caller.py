@@ -13,6 +13,9 @@ from mage_dbt.identity.role import Role
 KEY = "mage_dbt.caller"
 """Where in ASGI's scope the caller of a call stands."""
 
+PEOPLES_PREFIX = "/runner"
+"""At the people's address everything else is Mage."""
+
 
 class Door(Enum):
     """One listener of the runner's."""
@@ -34,6 +37,11 @@ class Caller:
     door: Door
     role: Role
     name: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Before every address of ours, as this caller finds it."""
+        return PEOPLES_PREFIX if self.door is Door.PEOPLE else ""
 
     @property
     def claims(self) -> bool:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mage_dbt.api import caller, problems
-from mage_dbt.api.caller import Caller, Door
+from mage_dbt.api.caller import PEOPLES_PREFIX, Caller, Door
 from mage_dbt.api.doors import Doors, Refused
 from mage_dbt.api.metrics import Metrics
 from mage_dbt.errors import NotFound, TooLarge, WorkspaceError
@@ -22,9 +22,6 @@ from mage_dbt.identity.role import Role
 
 LARGEST_BODY = 1_000_000
 """Bytes of one request's body; the largest honest one names some thousand nodes."""
-
-PEOPLES_PREFIX = "/runner"
-"""At the people's address everything else is Mage."""
 
 
 class Guard:
@@ -41,20 +38,17 @@ class Guard:
             return
         begun = monotonic()
         status = 500
-        prefix = ""
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = _under(prefix, message)
             await send(message)
 
         try:
             headers = Headers(scope=scope)
             found = self._doors.let_in(scope, headers)
             if found.door is Door.PEOPLE:
-                prefix = PEOPLES_PREFIX
                 scope = _without_prefix(scope)
             _require_right(found, scope["method"])
             scope[caller.KEY] = found
@@ -82,17 +76,6 @@ def _without_prefix(scope: Scope) -> Scope:
         raise Refused(NotFound(f"There is no {path[:200]}.", "The runner's are under /runner/."))
     rest = path.removeprefix(PEOPLES_PREFIX)
     return {**scope, "path": rest, "raw_path": rest.encode()}
-
-
-def _under(prefix: str, message: Message) -> Message:
-    """An answer's Location is an address of ours, and a person finds ours under the prefix."""
-    if not prefix:
-        return message
-    found = [
-        (name, prefix.encode() + value if name == b"location" and value[:1] == b"/" else value)
-        for name, value in message["headers"]
-    ]
-    return {**message, "headers": found}
 
 
 def _too_large(headers: Headers) -> WorkspaceError | None:

@@ -116,7 +116,7 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         request = request_of(http, body, idempotency_key)
         _require_right(http, request, ledger)
         run, added = runner.submit(request)
-        told = shown(run) | {"added": added}
+        told = shown(run, http) | {"added": added}
         return JSONResponse(told, 202 if added else 200, {"Location": told["links"]["self"]})
 
     @router.get(
@@ -129,6 +129,7 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         },
     )
     def list_runs(
+        http: HttpRequest,
         state: Annotated[schemas.StateName | None, _filter("Runs in this state.")] = None,
         operation: Annotated[schemas.OperationName | None, _filter("Of this operation.")] = None,
         cause: Annotated[schemas.CauseName | None, _filter("That came through this door.")] = None,
@@ -164,10 +165,11 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         }
         found = ledger.page(RunFilter.parse({**wanted, "before": before}), limit + 1)
         page, more = found[:limit], len(found) > limit
+        prefix = caller_of(http.scope).prefix
         return JSONResponse(
             {
-                "runs": [one.summary() | {"links": links(one)} for one in page],
-                "next": _next(wanted, limit, page[-1].id) if more else None,
+                "runs": [one.summary() | {"links": links(one, prefix)} for one in page],
+                "next": prefix + _next(wanted, limit, page[-1].id) if more else None,
             }
         )
 
@@ -180,9 +182,9 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
             **declared((NotFound, RequestError, LedgerUnreachable)),
         },
     )
-    def show_run(run: RunId) -> JSONResponse:
+    def show_run(http: HttpRequest, run: RunId) -> JSONResponse:
         """One run with its nodes, and the story of its reruns."""
-        return JSONResponse(shown(ledger.run(run)) | {"story": runner.story(run)})
+        return JSONResponse(shown(ledger.run(run), http) | {"story": runner.story(run)})
 
     @router.get(
         "/{run}/events",
@@ -311,7 +313,7 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
     ) -> JSONResponse:
         """Stops a run and its SQL. A run that is over cannot be cancelled (409)."""
         by = caller_of(http.scope).told(((body.by if body else None) or "").strip())
-        return JSONResponse(shown(runner.cancel(run, by)))
+        return JSONResponse(shown(runner.cancel(run, by), http))
 
     return router
 
@@ -353,9 +355,9 @@ def _require_right(http: HttpRequest, request: Request, ledger: Ledger) -> None:
     rights.require(caller.role, needed, f"What this asks for ({request.operation})")
 
 
-def links(run: Run) -> dict[str, str]:
-    """Where more of a run is."""
-    address = f"/v1/runs/{run.id}"
+def links(run: Run, prefix: str) -> dict[str, str]:
+    """Where more of a run is, for a caller with this prefix."""
+    address = f"{prefix}/v1/runs/{run.id}"
     return {
         "self": address,
         "events": f"{address}/events",
@@ -364,9 +366,9 @@ def links(run: Run) -> dict[str, str]:
     }
 
 
-def shown(run: Run) -> dict[str, Any]:
-    """A run as the wire has it."""
-    return run.to_json() | {"links": links(run)}
+def shown(run: Run, http: HttpRequest) -> dict[str, Any]:
+    """A run as the answer to this call has it."""
+    return run.to_json() | {"links": links(run, caller_of(http.scope).prefix)}
 
 
 def _next(wanted: Mapping[str, Any], limit: int, last: str) -> str:

@@ -45,12 +45,16 @@ def answers(name: str) -> str:
             headers[SECRET] = HOME.runner_to_mage_secret.read_text().strip()
     try:
         connection.request("GET", path, headers=headers)
-        status = connection.getresponse().status
+        answer = connection.getresponse()
+        status, begin = answer.status, answer.read(20)
     except (OSError, http.client.HTTPException) as error:
         return f"{name} does not answer: {error}"
     finally:
         connection.close()
-    return "" if status == 200 else f"{name} answers {status}"
+    if status != 200:
+        return f"{name} answers {status}"
+    # Mage says so with a 200 while it makes its database.
+    return f"{name} answers with an error" if b'"error"' in begin else ""
 
 
 if __name__ == "__main__":
