@@ -43,7 +43,7 @@ class Workspace:
         wait_until(f"commit {sha[:7]} to be live", probe, 60)
 
     def trigger(self, pipeline: str, **variables: Any) -> int:
-        return self.mage.trigger(pipeline, variables)
+        return self.mage.fire(self.mage.api_trigger(pipeline), variables)
 
     def status(self, number: int) -> str:
         return str(self.mage.pipeline_run(number)["status"])

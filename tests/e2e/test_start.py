@@ -61,7 +61,7 @@ def test_what_is_killed_is_started_again(running: LiveWorkspace, name: str, whom
 
 def test_mage_runs_a_pipeline_after_all_that(running: LiveWorkspace) -> None:
     with MageApi(running.settings, running.home) as api:
-        number = api.trigger("daily_full_build", {})
+        number = api.fire(api.api_trigger("daily_full_build"), {})
 
         def probe() -> bool | str:
             status = str(api.pipeline_run(number)["status"])

@@ -106,7 +106,7 @@ class LiveMage:
 
             def started() -> int | str:
                 try:
-                    return api.trigger(pipeline, variables)
+                    return api.fire(api.api_trigger(pipeline), variables)
                 except Unavailable as error:
                     return str(error)
 

@@ -69,10 +69,6 @@ class MageApi:
         """Closes the connections."""
         self._client.close()
 
-    def trigger(self, pipeline: str, variables: Mapping[str, Any]) -> int:
-        """Starts `pipeline` by its API trigger; returns Mage's number of the pipeline run."""
-        return self.fire(self.api_trigger(pipeline), variables)
-
     def api_trigger(self, pipeline: str) -> int:
         """Mage's number of the pipeline's API trigger, which must be on."""
         answer = self._ask("GET", f"/api/pipelines/{pipeline}/pipeline_schedules")
@@ -90,8 +86,10 @@ class MageApi:
         )
 
     def fire(self, trigger: int, variables: Mapping[str, Any]) -> int:
-        """Starts a pipeline by the number of its API trigger. When no answer comes, Mage may still
-        have started it, or do so when it wakes."""
+        """Starts a pipeline by the number of its API trigger; returns that of the pipeline run.
+
+        When no answer comes, Mage may still have started it, or do so when it wakes.
+        """
         try:
             token = self._home.mage_trigger_token.read_text()
         except FileNotFoundError:
