@@ -15,11 +15,19 @@ import pytest
 from mage_dbt.errors import MachineError
 from mage_dbt.home import Home
 from mage_dbt.processes import ended
-from mage_dbt.workspace import strays
+from mage_dbt.workspace import strays, supervisor
 from mage_dbt.workspace.keeper import Order
 from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.supervisor import Program, Supervisor
 from tests.live import wait_until
+
+TALKER = """
+import pathlib, time
+pathlib.Path("pid").write_text("1")
+for number in range(100_000):
+    print("line", number, flush=True)
+    time.sleep(0.01)
+"""
 
 PROGRAM = """
 import os, pathlib, subprocess, sys, time
@@ -69,6 +77,19 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     yield made
     made.supervisor.stop([["thing"]])
     assert made.running() == []
+
+
+def test_a_log_that_grows_too_long_is_cut_while_its_process_writes_on(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LARGEST_LOG", 400)
+    monkeypatch.setattr(supervisor, "PROBE_SECONDS", 0.1)
+    workspace.start(code=TALKER)
+    log = workspace.home.logs / "thing.log"
+    aside = workspace.home.logs / "thing.log.1"
+    wait_until("the log to be cut", lambda: aside.exists() or "it is whole", 60)
+    wait_until("more to be written", lambda: log.stat().st_size > 0 or "nothing is", 60)
+    assert b"line" in log.read_bytes() and b"\0" not in log.read_bytes()
 
 
 def test_a_process_that_died_is_started_again(

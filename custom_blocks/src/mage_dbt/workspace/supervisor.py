@@ -7,16 +7,18 @@ watches one keeper. What each process is doing is written to `processes.json` fo
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from mage_dbt.errors import MachineError, WorkspaceError
 from mage_dbt.home import Home
@@ -31,7 +33,7 @@ STEADY_SECONDS = 60.0
 """A process that lived so long has its next delay start from 1 s again."""
 
 LARGEST_LOG = 20_000_000
-"""Bytes; a longer log becomes `<name>.log.1` when its process starts."""
+"""Bytes; a longer log becomes `<name>.log.1`."""
 
 PROBE_SECONDS = 10.0
 """How often a running process is asked whether it still answers."""
@@ -151,7 +153,8 @@ class Supervisor:
         with self._guard:
             if self._stopping.is_set():
                 return False
-            with _open_log(kept.log) as log:
+            _cut(kept.log)
+            with kept.log.open("ab") as log:
                 kept.keeper = subprocess.Popen(
                     [
                         sys.executable,
@@ -190,6 +193,7 @@ class Supervisor:
         while kept.keeper.poll() is None and not self._stopping.wait(0.2):
             if time.monotonic() < next_probe:
                 continue
+            _cut(kept.log)
             kept.seen = kept.program.probe()
             next_probe = time.monotonic() + (PROBE_SECONDS if kept.state == "up" else 0)
             if not kept.seen and kept.state != "up":
@@ -228,10 +232,12 @@ class Supervisor:
                 self._progress.say(f"Cannot write {self._home.processes}: {error.strerror}")
 
 
-def _open_log(path: Path) -> IO[bytes]:
-    if path.exists() and path.stat().st_size > LARGEST_LOG:
-        path.rename(path.with_name(path.name + ".1"))
-    return path.open("ab")
+def _cut(log: Path) -> None:
+    """Copies a log that is too long aside and empties it; its process keeps it open and appends."""
+    with suppress(OSError):  # the disk is full; what becomes of the log is the least of it
+        if log.exists() and log.stat().st_size > LARGEST_LOG:
+            shutil.copyfile(log, log.with_name(log.name + ".1"))
+            os.truncate(log, 0)
 
 
 def _end_of(log: Path) -> str:
