@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -83,7 +84,8 @@ class Project:
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
         callbacks = [listener] if listener else []
-        return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
+        with _command_line(words):
+            return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
 
     def invoke_selected(
         self, words: Sequence[str], selected: Callable[[Any], None], listener: Listener | None
@@ -133,6 +135,17 @@ def _look_at_each_schema_once() -> None:
 
 class Enough(Exception):
     """Ends a dbt command once its nodes are selected."""
+
+
+@contextmanager
+def _command_line(words: Sequence[str]) -> Iterator[None]:
+    """dbt writes `sys.argv` into its results as the command it was given; models can read it."""
+    before = sys.argv
+    sys.argv = ["dbt", *words]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 @contextmanager
