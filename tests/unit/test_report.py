@@ -57,6 +57,16 @@ def test_tests_that_passed_are_counted_and_not_listed() -> None:
     assert "not_null_dim_id" in text and "Got 2 results" in text
 
 
+def test_a_line_tells_a_tests_failures_and_a_models_rows() -> None:
+    def told(kind: str, status: str, rows: int) -> str:
+        return report.node_line(NodeResult("n", "name", kind, status, 1.0, rows), "1/1")
+
+    assert told("test", "fail", 2).endswith("2 failures")
+    assert told("test", "pass", 2).endswith("2 failures")  # as many as it allows
+    assert told("test", "pass", 0).endswith("1.0 s")
+    assert told("model", "success", 0).endswith("0 rows")
+
+
 def test_a_skipped_node_names_the_upstream_that_caused_it() -> None:
     assert report.why(LEFT) == "skipped because fct_orders did not pass"
 

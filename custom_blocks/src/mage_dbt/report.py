@@ -63,7 +63,7 @@ class Progress:
 def node_line(node: NodeResult, place: str) -> str:
     """`12/94 success  fct_orders  1.2 s  30000 rows`, and what went wrong under it."""
     parts = [place, f"{node.status:<7}", node.name, f"{node.seconds:.1f} s"]
-    if node.rows is not None:
+    if node.rows is not None and (node.rows or node.type not in TESTS):
         parts.append(f"{node.rows} {_unit(node)}")
     line = "  ".join(parts)
     reason = why(node)

@@ -31,6 +31,9 @@ from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_
 from mage_dbt.worker.project import QUIET, Project
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
 
+COUNTED = ("pass", "warn", "fail")
+"""Statuses of tests that have counted their failures."""
+
 
 class Refused(Exception):
     """Ends dbt's command when the job cannot be planned; the answer says why."""
@@ -348,7 +351,8 @@ class Session:
                 result.get("execution_time", 0.0),
                 result.get("message", ""),
                 result.get("adapter_response", {}),
-                result.get("num_failures"),
+                # 0 is left out of such an event, and None is told as 0.
+                result.get("num_failures", 0) if result["status"] in COUNTED else None,
             )
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
