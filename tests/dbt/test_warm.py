@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import psycopg
 
 from mage_dbt.run import Run, RunState
+from mage_dbt.settings import CHECKOUT
+from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.workspace.progress import wait_for
 from tests.dbt.conftest import Stack
 from tests.live import command_line
@@ -49,6 +55,47 @@ def test_a_run_is_forked_and_leaves_dbts_own_results_in_its_folder(stack: Stack)
     assert run.state is RunState.SUCCESS, run.detail
     assert how(stack, run) == "warm"
     assert (stack.home.runs / run.id / "target" / "run_results.json").is_file()
+
+
+def test_another_tool_finds_the_results_and_the_manifest_beside_them(stack: Stack) -> None:
+    """dbt itself is that tool. The manifest takes no room: all runs of a commit have one file."""
+    model = "{{ config(alias=var('called', 'by_default')) }} select 1 as id"
+    live = stack.live(stack.commit("A name for the manifest", apart=model))["live"]
+    runs = [stack.run(select="apart"), stack.run(select="apart")]
+    folders = [stack.home.runs / run.id / "target" for run in runs]
+    one, other = ((folder / "manifest.json").stat() for folder in folders)
+    assert one.st_ino == other.st_ino
+    assert one.st_ino in {
+        path.stat().st_ino
+        for path in stack.home.commits.glob(f"{live['sha'][:12]}-*/target/manifest.json")
+    }
+    assert aliases(folders[0]) == {"by_default"}
+    variable = stack.run(select="apart", variables={"called": "as_given"})
+    assert how(stack, variable) == "warm"
+    folder = stack.home.runs / variable.id / "target"
+    assert aliases(folder) == {"as_given"}
+    assert aliases(folders[0]) == {"by_default"}
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("dbt")), "--quiet", "ls"),
+            *("--select", "result:success", "--state", str(folder)),
+            *("--vars", json.dumps({"called": "as_given"})),
+            *("--project-dir", str(stack.repository), "--target-path", str(folder.parent / "ls")),
+            *("--profiles-dir", str(CHECKOUT / "dbt" / "profiles"), "--profile", "embedded"),
+            *("--log-path", str(folder.parent / "ls")),
+        ],
+        env=dbt_environment({**os.environ, **stack.postgres.warehouse_environment()}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["steps.apart"], done.stdout + done.stderr
+
+
+def aliases(target: Path) -> set[str]:
+    """What the manifest in a run's target folder calls the model `apart`."""
+    nodes = json.loads((target / "manifest.json").read_text())["nodes"]
+    return {node["alias"] for name, node in nodes.items() if name == "model.steps.apart"}
 
 
 def test_a_variable_read_while_parsing_reaches_a_parent_that_parsed_with_it(stack: Stack) -> None:

@@ -118,7 +118,7 @@ class Home:
 
     @property
     def warm(self) -> Path:
-        """What warm parents write while they parse."""
+        """What warm parents write when they parse, until they end."""
         return self.root / "warm"
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,6 +100,7 @@ class Runner:
     def start(self) -> None:
         """Gives every run of an earlier runner its end or its turn, then begins to watch."""
         self._line.open()
+        shutil.rmtree(self._home.warm, ignore_errors=True)  # of a runner that was killed
         self._reconcile()
         for name, what, seconds in (
             ("reconcile", self._reconcile, RECONCILE_SECONDS),

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -33,6 +33,9 @@ FORK_SECONDS = 20.0
 
 STATUS_SECONDS = 2.0
 """From a child's end until its parent has told how it ended, or never will."""
+
+MANIFEST = "manifest.json"
+"""What dbt writes of a project when it has parsed it; other tools read it beside the results."""
 
 ROOM_FOR_COMMAND = " " * 300
 """The last argument of a parent: its children write their own command line over all of them."""
@@ -117,8 +120,12 @@ class Parent:
         environment: Mapping[str, str],
         folder: Path,
         name: str,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts it in `folder`, where its log is too. `name` is what `ps` shows."""
+        """Starts it in `folder`, where its log is too. `name` is what `ps` shows.
+
+        `tidy` is called once it has ended.
+        """
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = (folder / "warm.log").open("a+b")
         with theirs:
@@ -136,6 +143,9 @@ class Parent:
                 text=True,
             )
         self.name = name
+        words = task.dbt_arguments
+        self._manifest = Path(words[words.index("--target-path") + 1]) / MANIFEST
+        self._tidy = tidy
         self.told: Future[dict[str, Any]] = Future()
         """What it answered once it has parsed; ParentGone when it ended before that."""
         self._guard = threading.Lock()
@@ -187,6 +197,18 @@ class Parent:
             self._process.kill()
             raise ParentGone(f"it did not fork within {FORK_SECONDS:.0f} s") from None
 
+    def leave_manifest(self, target: Path) -> None:
+        """Puts what it has parsed into a run's folder, as a hard link: no bytes, and it stays.
+
+        So nobody may write into it, which would change what other runs have.
+        """
+        try:
+            (target / MANIFEST).hardlink_to(self._manifest)
+        except FileNotFoundError:
+            return  # the project says `write_json: false`
+        except OSError as error:
+            log.warning("%s has no %s: %s", target, MANIFEST, error.strerror)
+
     def close(self) -> None:
         """Lets it end; its children, if there are any, go on."""
         with self._guard:
@@ -204,12 +226,16 @@ class Parent:
             told = json.loads(line)
             if told["failed"]:
                 self._process.wait()
+            else:
+                with suppress(FileNotFoundError):  # the project says `write_json: false`
+                    self._manifest.chmod(0o444)
             self.told.set_result(told)
             self._hear()
         code = self._process.wait()
         with self._log:
             self._log.seek(0)
             words = self._log.read().decode(errors="replace").strip().splitlines()
+        self._tidy()
         reason = " ".join([f"it ended ({how_ended(code)})", *words[-1:]])
         with self._guard:
             self._gone = self._gone or reason

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import socket
 import threading
@@ -248,18 +249,23 @@ class Warm:
 
     def _fill(self, place: _Place, parsed: Path) -> None:
         key = place.key
-        folder = self._folder / f"{parsed.parent.name}-{_digest(repr(key).encode())[:12]}"
+        # Of its own even among equal ones: the one before may be about to remove its folder.
+        folder = self._folder / f"{parsed.parent.name}-{secrets.token_hex(6)}"
+        parent: Parent | None = None
+
+        def tidy() -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+
         try:
             with self.parsing:
                 target = folder / "target"
-                target.mkdir(parents=True, exist_ok=True)
+                target.mkdir(parents=True)
                 partial = parsed / "partial_parse.msgpack"
                 if partial.exists():
                     shutil.copy(partial, target)
                 arguments = (
                     *key.dbt_arguments,
                     *("--target-path", str(target), "--log-path", str(folder / "logs")),
-                    "--no-write-json",
                 )
                 task = Task(arguments, json.loads(key.variables))
                 if len(task.to_bytes()) > LONGEST_MESSAGE:
@@ -268,7 +274,7 @@ class Warm:
                 now = Key.of(key.project, key.dbt_arguments, task.variables, environment)
                 if now != key:
                     raise ParentGone("profile or environment have changed just now")
-                parent = Parent(task, environment, folder, str(parsed.parent))
+                parent = Parent(task, environment, folder, str(parsed.parent), tidy)
                 told = parent.told.result()
             if told["failed"]:
                 raise ParentGone(f"dbt could not parse: {told['message']}")
@@ -276,13 +282,13 @@ class Warm:
             with self._guard:
                 if self._places.get(key) is place:
                     del self._places[key]
+            if parent is None:
+                tidy()
             reason = error if isinstance(error, ParentGone) else ParentGone(str(error))
             place.parent.set_exception(reason)
         else:
             place.parent.set_result(parent)
             log.info("warm %s: ready, %d MB", parent.name, parent.memory // MEGABYTE)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)  # its log is read when it has ended
 
 
 class WarmWorker:
@@ -324,7 +330,9 @@ class WarmWorker:
             _refuse_when(self._stopped)
             parent = place.parent.result()
             with _Turn(self._warm.planning, self._stopped):
-                return self._begun(lambda: _forked(job, parent)).plan()
+                plan = self._begun(lambda: _forked(job, parent)).plan()
+            parent.leave_manifest(job.folder / "target")
+            return plan
         finally:
             self._warm.leave(place)
 
