@@ -7,8 +7,11 @@ the way: like our own worker called inside, it is measured from where dbt is to 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -71,6 +74,7 @@ class Peer:
             cwd=folder,
             env=environment,
             text=True,
+            start_new_session=True,
         )
         words = self._stack.profile.arguments()
         task = Task(
@@ -116,8 +120,10 @@ class Peer:
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            pass
+        with suppress(ProcessLookupError):  # Prefect's server outlives who started it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
         process.stdout.close()
         if self._log is not None:
             self._log.close()
