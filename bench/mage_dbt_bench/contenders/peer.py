@@ -117,10 +117,8 @@ class Peer:
             return
         self._process = None
         process.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):  # Prefect's server outlives who started it
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
