@@ -15,21 +15,27 @@ from typing import Any
 
 import dbt.mp_context
 import dbt.task.runnable
+import networkx
 from dbt.adapters.base import BaseAdapter
 from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt.compilation import Compiler
+from dbt.compilation import Compiler, Linker
 from dbt.contracts.graph.manifest import Manifest
+from dbt.flags import get_flags
 from dbt.graph import Graph
+from dbt.node_types import NodeType
 from dbt.task.runnable import GraphRunnableTask
 from dbt_common.events.base_types import EventMsg
 
 from mage_dbt.redaction import scrub
+from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
 
 QUIET = ("--quiet", "--no-use-colors", "--no-version-check", "--no-send-anonymous-usage-stats")
 
 TEST_EDGE = "parent_test"
 """The type of the edges that dbt adds for `build`, so that tests come before what is downstream."""
+
+WITHOUT_TESTS = (False, False)
 
 Listener = Callable[[EventMsg], None]
 
@@ -53,7 +59,8 @@ class Project:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._graphs: dict[bool, Graph] = {}
+        self._graphs: dict[tuple[bool, bool], Graph] = {}
+        """By whether it has edges of tests, and whether they are those of dbt's faster way."""
         self._compile = Compiler.compile
         ours = self
 
@@ -62,11 +69,11 @@ class Project:
         ) -> Graph:
             if manifest is not ours.manifest:
                 return ours._compile(compiler, manifest, write, add_test_edges)
-            if add_test_edges not in ours._graphs:
-                # write=False: nobody reads the pickled graph, which is as large as the project.
-                compiled = ours._compile(compiler, manifest, False, add_test_edges)
-                ours._graphs[add_test_edges] = CompiledGraph(compiled.graph)
-            return ours._graphs[add_test_edges]
+            faster = add_test_edges and bool(getattr(get_flags(), "USE_FAST_TEST_EDGES", False))
+            wanted = (add_test_edges, faster)
+            if wanted not in ours._graphs:
+                ours._graphs[wanted] = ours._compiled(compiler, *wanted)
+            return ours._graphs[wanted]
 
         Compiler.compile = compile_once
         _look_at_each_schema_once()
@@ -106,15 +113,41 @@ class Project:
         def enough(_: Any) -> None:
             raise Enough
 
-        done = self.invoke_selected(["build", *arguments], enough, None)
-        if not isinstance(done.exception, Enough):
-            return  # dbt's reason is told by the jobs, which will meet it too
-        graph = self._graphs[True].graph.copy()
-        edges = [
-            (one, other) for one, other, kind in graph.edges(data="edge_type") if kind == TEST_EDGE
-        ]
-        graph.remove_edges_from(edges)
-        self._graphs[False] = CompiledGraph(graph)
+        one = next((node for node in self.manifest.nodes.values()), None)
+        select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
+        self.invoke_selected(["build", *arguments, *select], enough, None)
+        # dbt's reason, where there is another, is told by the jobs, which will meet it too.
+
+    def _compiled(self, compiler: Any, with_tests: bool, faster: bool) -> Graph:
+        """As dbt compiles it, without its summaries and its pickle of the graph: nobody reads them,
+        and they take longer than all the rest."""
+        if faster:
+            return CompiledGraph(self._compile(compiler, self.manifest, False, True).graph)
+        if not with_tests:
+            linker = _QuickLinker()
+            linker.link_graph(self.manifest)
+            return CompiledGraph(linker.graph)
+        plain = self._graphs.get(WITHOUT_TESTS) or self._compiled(compiler, *WITHOUT_TESTS)
+        self._graphs[WITHOUT_TESTS] = plain
+        tests, others = {}, set()
+        for one, node in self.manifest.nodes.items():
+            if node.resource_type == NodeType.Test:
+                tests[one] = node.depends_on_nodes
+            else:
+                others.add(one)
+        graph = plain.graph.copy()
+        graph.add_edges_from(edges_of_tests(plain.graph, tests, others), edge_type=TEST_EDGE)
+        return CompiledGraph(graph)
+
+
+class _QuickLinker(Linker):  # type: ignore[misc]
+    """Looks for the cycle only when there is one: dbt's search begins anew at every node."""
+
+    def find_cycles(self) -> str | None:
+        if networkx.is_directed_acyclic_graph(self.graph):
+            return None
+        found: str | None = super().find_cycles()
+        return found
 
 
 def _look_at_each_schema_once() -> None:
