@@ -68,7 +68,7 @@ def row_estimates(query: Query, planned: Iterable[Any]) -> dict[str, int]:
 def lost_dependents(
     query: Query, planned: Iterable[Any], drops: Callable[[Any], bool]
 ) -> list[str]:
-    """Warnings, one a view, for views that the plan's drops take along and nothing rebuilds.
+    """Views, as `schema.name`, that the plan's drops take along and nothing rebuilds.
 
     `planned` are dbt's nodes; `drops` says which of them drop their old table.
     """
@@ -81,8 +81,7 @@ def lost_dependents(
         return []
     rebuilt = {(node.schema, node.alias) for node in nodes}
     return [
-        f"The view {row['schema_name']}.{row['view_name']} is dropped along and not rebuilt by "
-        "this run."
+        f"{row['schema_name']}.{row['view_name']}"
         for row in query(DEPENDENTS.format(names=names))
         if (row["schema_name"], row["view_name"]) not in rebuilt
     ]

@@ -116,9 +116,9 @@ class Session:
         if lost and self._job.keep_views and "--full-refresh" in self._job.flags:
             return refusal(
                 "request",
-                f"A full refresh here drops what it does not rebuild. {' '.join(lost)}",
-                "Select the models of those views too, as `model+`; a view that is no model of "
-                "dbt-metric takes an operator's full refresh, and somebody who makes it again.",
+                f"This full refresh would drop views that it does not rebuild: {', '.join(lost)}.",
+                "Select them too (`with_downstream` in Mage, else `model+`). For a view that is no "
+                "model of dbt-metric ask an operator.",
             )
         rows = self._rows() if self._job.details else {}
         reasons = self._reasons()
@@ -130,7 +130,10 @@ class Session:
                 ).to_json()
                 for one, node in self._planned.items()
             ],
-            "warnings": [*lost, *(self._stale_sources() if self._job.details else ())],
+            "warnings": [
+                *(f"The view {one} is dropped along and not rebuilt by this run." for one in lost),
+                *(self._stale_sources() if self._job.details else ()),
+            ],
             "notes": list(self._rerun_notes()),
             "threads": int(self._task.config.threads),
         }
