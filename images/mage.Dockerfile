@@ -34,6 +34,8 @@ ENV PATH=/opt/mage-dbt/.workspace/env/mage/bin:/usr/local/bin:/usr/bin:/bin \
     WORKSPACE_HOME=/workspace \
     GIT_PYTHON_REFRESH=quiet
 USER 10001:10000
+# As this user, in this environment: what cannot be read fails here, not where it runs.
+RUN ["python", "-P", "-c", "import mage_dbt.container.mage"]
 WORKDIR /workspace/mage
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s \
     CMD ["python", "-P", "-m", "mage_dbt.container.probe", "mage"]

@@ -42,6 +42,8 @@ ENV PATH=/opt/mage-dbt/.workspace/env/dbt/bin:/usr/local/bin:/usr/bin:/bin \
     USER=runner \
     WORKSPACE_HOME=/workspace
 USER 10002:10000
+# As this user, in this environment: what cannot be read fails here, not where it runs.
+RUN ["python", "-P", "-c", "import mage_dbt.container.runner, mage_dbt.container.prepare, mage_dbt.workspace.backup"]
 WORKDIR /workspace
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s \
     CMD ["python", "-P", "-m", "mage_dbt.container.probe", "runner"]

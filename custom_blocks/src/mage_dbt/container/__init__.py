@@ -21,9 +21,13 @@ SHARED = 0o007
 """The umask: what a process writes, its group may read and write, others nothing."""
 
 
-def main(become: Callable[[], object]) -> None:
+IMAGE = 0o022
+"""The umask of what makes an image as root: the image's user has to read it."""
+
+
+def main(become: Callable[[], object], umask: int = SHARED) -> None:
     """Runs `become`, which does not return when all is well; else exits 1 with one sentence."""
-    os.umask(SHARED)
+    os.umask(umask)
     try:
         become()
     except (WorkspaceError, OSError) as error:

@@ -56,4 +56,4 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    container.main(install)
+    container.main(install, container.IMAGE)
