@@ -159,7 +159,6 @@ def make_secrets(pod: Pod) -> None:
     (root / "scripts").mkdir()
     script = shutil.copy2(CHECKOUT / "scripts" / "make-secrets", root / "scripts")
     assert said_of([str(script)])[0] == 0
-    (root / "secrets" / "identity-client-secret").chmod(0o644)
     (root / "secrets" / "identity-client-secret").write_text("the client secret of this test")
     share_environments(pod.outside)
     pod.outside.secrets.mkdir(mode=0o700)
