@@ -7,3 +7,7 @@
 {% macro generate_alias_name(custom_alias_name=none, node=none) -%}
     {{ (custom_alias_name or node.name) ~ var('suffix', '') }}
 {%- endmacro %}
+
+{% macro generate_database_name(custom_database_name=none, node=none) -%}
+    {{ var('database', target.dbname) }}
+{%- endmacro %}
