@@ -4,13 +4,15 @@ Two ways of running dbt are compared by their outcomes. Told apart from a differ
 one rule here or in `scene`:
 
 - where the run's folder is, which stands in messages: the name of the folder is left out;
-- the number in the name of a temporary table, which dbt-postgres takes from the clock;
+- the number in the name of a temporary table, and the name of an index, which dbt-postgres takes
+  from the clock;
 - the run's own id and the time it began, where a project writes them into its SQL;
 - the order of what is skipped, which dbt keeps in a set when it fails fast;
 - the order of one model's unit tests, and the files of their given inputs: dbt keeps those tests in
   a set, and writes inputs of one name over each other.
 
-How long anything took, and the name of the thread, are not read.
+How long anything took, and the name of the thread, are not read. Of dbt's arguments in its results
+those are left out that say where things are and how dbt prints (`OF_ITS_OWN`).
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
+from tests.dbt import dbt_log, manifest
 from tests.dbt.scene import Scene
 
 TEMPORARY = re.compile(r"(__dbt_tmp|__dbt_backup)_?\d+")
+
+INDEX = re.compile(r'(\bindex (?:if (?:not )?exists)?\s*(?:"\w+"\.)?)"[0-9a-f]{32}"')
 
 COMPARED = (
     *("status", "message", "failures", "relation_name"),
@@ -37,6 +42,14 @@ OF_THE_RUN = re.compile(
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00:00"
 )
 """`invocation_id` and `run_started_at`."""
+
+OF_ITS_OWN = frozenset(
+    {
+        *("project_dir", "profiles_dir", "target_path", "log_path", "invocation_command"),
+        *("quiet", "send_anonymous_usage_stats", "cache_selected_only"),
+    }
+)
+"""Arguments in run_results.json that each way of running dbt gives its own value."""
 
 LONGEST = 40
 """Lines of a difference that are shown."""
@@ -58,6 +71,14 @@ class Outcome:
     """Unique ids as they ended, where one ran at a time."""
     sql: Facts = field(default_factory=dict)
     """By path, what dbt compiled and what it ran."""
+    arguments: Facts = field(default_factory=dict)
+    """What dbt was told to do, by its results, but for `OF_ITS_OWN`."""
+    commanded: str = ""
+    """The command line that the results give."""
+    log: tuple[str, ...] = ()
+    """What dbt said in its log from its first node on, sorted."""
+    manifest: Facts = field(default_factory=dict)
+    """What manifest.json holds beside the results, of the project's own."""
     scene: Scene = field(default_factory=dict)
 
     def unfinished(self) -> list[str]:
@@ -72,6 +93,8 @@ class Outcome:
         for one in fields(self):
             if nothing and one.name not in ("matched", "scene"):
                 continue
+            if one.name == "commanded":
+                continue  # each has its own folders in it; see `contenders`
             mine, theirs = getattr(self, one.name), getattr(other, one.name)
             if one.name == "refused":
                 found += _refusals(mine, theirs)
@@ -84,18 +107,29 @@ class Outcome:
         return found
 
 
-def read_target(target: Path, one_at_a_time: bool) -> dict[str, Any]:
-    """The fields of an Outcome that dbt leaves in its target folder."""
+def plain(text: str, target: Path) -> str:
+    """Without what is of one run only: its folder, its id, its time, its temporary tables."""
+    text = INDEX.sub(r"\1#", text.replace(f"{target}/", "target/"))
+    return OF_THE_RUN.sub("#", TEMPORARY.sub(r"\1#", text))
 
-    def plain(text: str) -> str:
-        text = text.replace(f"{target}/", "target/")
-        return OF_THE_RUN.sub("#", TEMPORARY.sub(r"\1#", text))
 
+def read_folder(folder: Path, one_at_a_time: bool) -> dict[str, Any]:
+    """The fields of an Outcome that dbt leaves in its target folder and its log."""
+    target = folder / "target"
     results = target / "run_results.json"
-    found = json.loads(plain(results.read_text()))["results"] if results.exists() else []
+    parsed = target / "manifest.json"
+    written = json.loads(plain(results.read_text(), target)) if results.exists() else {}
+    found = written.get("results", [])
+    arguments = written.get("args", {})
     return {
+        "arguments": {one: arguments[one] for one in arguments.keys() - OF_ITS_OWN},
+        "commanded": arguments.get("invocation_command", ""),
+        "manifest": manifest.read(plain(parsed.read_text(), target)) if parsed.exists() else {},
+        "log": tuple(
+            sorted(dbt_log.read(plain((folder / "logs" / "dbt.log").read_text(), target)))
+        ),
         "nodes": {
-            one["unique_id"]: {name: one.get(name) for name in COMPARED if one.get(name)}
+            one["unique_id"]: {name: one[name] for name in COMPARED if one.get(name) is not None}
             for one in found
         },
         "order": tuple(
@@ -106,7 +140,7 @@ def read_target(target: Path, one_at_a_time: bool) -> dict[str, Any]:
             and not one["unique_id"].startswith("unit_test.")
         ),
         "sql": {
-            str(path.relative_to(target)): plain(path.read_text())
+            str(path.relative_to(target)): plain(path.read_text(), target)
             for folder in ("compiled", "run")
             for path in sorted((target / folder).rglob("*"))
             if path.is_file() and not _is_given_input(path)
