@@ -7,6 +7,7 @@ the warehouse, with other variables, another environment or another commit.
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,10 @@ class Act:
     again: bool = False
     """Runs what the act before left: `dbt retry`, and for a worker a rerun."""
 
+    @property
+    def fails_fast(self) -> bool:
+        return "--fail-fast" in self.flags or self.environ.get("DBT_FAIL_FAST") == "true"
+
     def said(self) -> str:
         """In one line, for a person who is to repeat it."""
         words = [self.command, *(f"-s {one}" for one in self.select), *self.flags]
@@ -63,6 +68,8 @@ class Behaviour:
     """The first version of dbt that has it."""
     differs: str = ""
     """Why our workers are known not to agree; empty for all but what docs/differential.md tells."""
+    parts: tuple[str, ...] = ()
+    """Other behaviours whose projects are packages of this one, in its folder `parts`."""
     also: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Values of variables that only a campaign tries."""
 
@@ -70,8 +77,16 @@ class Behaviour:
     def project(self) -> Path:
         return PROJECTS / self.name
 
+    def copy(self, folder: Path) -> None:
+        """Its project, with those of its parts, in a folder that is not there yet."""
+        shutil.copytree(self.project, folder)
+        for one in self.parts:
+            shutil.copytree(PROJECTS / one, folder / "parts" / one)
+
     def models(self) -> list[str]:
-        found = self.project.glob("models/**/*.sql")
+        """The names of its models."""
+        folders = [self.project, *(PROJECTS / one for one in self.parts)]
+        found = (path for folder in folders for path in folder.glob("models/**/*.sql"))
         return sorted(path.stem for path in found)
 
     def random_acts(self, chance: random.Random) -> Iterator[Act]:
@@ -120,6 +135,62 @@ def with_environment(**environ: str) -> Act:
 BY_HAND = "create schema if not exists by_hand; drop table if exists by_hand.numbers cascade; "
 
 BEHAVIOURS = (
+    Behaviour(
+        "together",
+        (
+            Act(
+                flags=(*ALONE, *DAYS),
+                sql=f"{BY_HAND}create table by_hand.numbers as select 5 as n",
+            ),
+            Act(
+                flags=(*ALONE, *DAYS, "--store-failures"),
+                variables={
+                    **{"generation": 2, "days": 4, "factor": 3, "number": 2, "size": 7, "most": 1},
+                    **{"side": "right", "shape": "table", "tag": "weekly", "note": "noted"},
+                    **{"switch": False, "by_yaml": "no", "hidden": True, "three": "table"},
+                    **{"who": "somebody", "loud": True, "seed_schema": "other", "least": 60},
+                    **{"readers": ["mage", "ledger"], "project_readers": [], "said": "second"},
+                    **{"kept_by": "word", "index_type": "btree", "words": ["a", "b", "c"]},
+                    **{"amount": "10.5", "chosen": 2, "more": True, "kept": True},
+                },
+            ),
+            Act(
+                flags=(*ALONE, *DAYS, "--full-refresh"),
+                variables={
+                    **{"divisor": 0, "expected": "c", "count": 7, "becoming": "table"},
+                    **{"readers": ["nobody_there"], "error_if": 1, "severity": "warn"},
+                },
+                environ={"PLACE": "here", "MORE": "yes", "UNIT_WORD": "+"},
+            ),
+        ),
+        parts=(
+            "comments",
+            "disabled",
+            "environment",
+            "ephemeral",
+            "exposures",
+            "fail_fast",
+            "failing_tests",
+            "grants",
+            "hooks",
+            "incremental",
+            "indexes",
+            "microbatch",
+            "naming",
+            "overrides",
+            "queries",
+            "retries",
+            "samples",
+            "seeds",
+            "selectors",
+            "snapshots",
+            "surroundings",
+            "threads",
+            "unit_tests",
+            "variables",
+            "versions",
+        ),
+    ),
     Behaviour(
         "incremental",
         (

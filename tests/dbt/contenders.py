@@ -161,6 +161,8 @@ class Contender:
                 found = replace(found, arguments={})
             elif found.commanded:
                 self._says_what_was_asked(act, found.commanded)
+            if act.fails_fast:  # what is under way at the failure ends as it happens to
+                found = replace(found, log=())
             self.last = replace(found, scene=scene.read(url))
         return self.last
 

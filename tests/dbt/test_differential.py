@@ -11,7 +11,6 @@ failures, SQL, relations, rows, grants, comments, indexes.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,8 +40,11 @@ from tests.dbt.outcome import Outcome
 
 DBT = tuple(int(part) for part in version("dbt-core").split(".")[:2])
 
-USUAL = ("incremental", "hooks", "unit_tests", "fail_fast", "retries", "ephemeral")
-"""Without `--thorough`."""
+USUAL = ("together", "naming", "fail_fast", "retries", "selectors")
+"""Without `--thorough`: most behaviours at once, and what only a root project or a flag can do."""
+
+SECONDS = 1800
+"""For one behaviour, on a machine that does a dozen other things."""
 
 KNOWN = [one for one in BEHAVIOURS if one.since <= DBT]
 
@@ -119,7 +121,7 @@ class Stage:
         digest = hashlib.sha256(repr(sorted(self._files.items())).encode()).hexdigest()[:8]
         if digest not in self._commits:
             folder = self._folder / f"commit-{digest}"
-            shutil.copytree(self._behaviour.project, folder / "tree")
+            self._behaviour.copy(folder / "tree")
             for path, text in self._files.items():
                 (folder / "tree" / path).write_text(text)
             made = prepare(folder / "tree", folder / "ready", self._cast.ours, self._cast.program)
@@ -166,6 +168,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+@pytest.mark.timeout(SECONDS)
 def test_the_command_line_and_our_workers_agree(
     behaviour: Behaviour, cast: Cast, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
