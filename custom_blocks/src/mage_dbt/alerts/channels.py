@@ -13,7 +13,6 @@ import hmac
 import logging
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -116,9 +115,9 @@ class Channels:
                 continue
             digest = hmac.new(self._key, address.encode(), hashlib.sha256).hexdigest()[:16]
             channels[digest] = Channel(digest, number, str(plugin.service_name), plugin)
-        return Found(
-            channels, tuple(unknown), open_to_others=bool(stat.S_IMODE(now.st_mode) & 0o077)
-        )
+        # A mounted secret is another user's, and its container alone has it: nothing to close.
+        ours = now.st_uid == os.geteuid()
+        return Found(channels, tuple(unknown), open_to_others=ours and bool(now.st_mode & 0o077))
 
 
 def told(file: Path, found: Found) -> list[str]:
