@@ -196,7 +196,7 @@ class _Installer:
         path = self._folder / name
         python = str(path / "bin" / "python")
         # A pip of its own takes most of the time to make; most Pythons have one already.
-        pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else []
+        pip = _pip_there()
         venv_pip = [python, "-m", "pip"]
         if _link(self._folder / "tools") != name or not path.exists():
             began = time.monotonic()
@@ -388,6 +388,20 @@ def _pins(lock_file: Path) -> list[str]:
 def _normal(name: str) -> str:
     # https://packaging.python.org/en/latest/specifications/name-normalization/
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _pip_there() -> list[str]:
+    """pip of this Python, or of the one its environment was made from; empty when neither has one.
+
+    An environment of ours, such as the tests', has none.
+    """
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    base = str(getattr(sys, "_base_executable", "") or sys.executable)
+    if base == sys.executable:
+        return []
+    found = subprocess.run([base, "-c", "import pip"], capture_output=True, check=False)
+    return [] if found.returncode else [base, "-m", "pip"]
 
 
 def _from_pip(config: str) -> Mapping[str, str]:
