@@ -263,6 +263,22 @@ def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: LiveMage, name: str
         assert f"asked by {name}" in logs
 
 
+def test_a_dbt_model_is_not_made_as_a_block(mage: LiveMage) -> None:
+    block = {"name": "fct_orders", "type": "dbt", "language": "sql", "content": "select 1"}
+    with person(mage, "ana@example.com") as http:
+        answer = http.post("/api/pipelines/mine/blocks", json={"block": block})
+        assert "a second copy of dbt-metric" in answer.text
+        blocks = http.get("/api/pipelines/mine").json()["pipeline"]["blocks"]
+    assert [one["uuid"] for one in blocks] == ["mine"]
+
+
+def test_an_analyst_downloads_a_blocks_output_without_a_token(mage: LiveMage) -> None:
+    with person(mage, "ana@example.com") as http:
+        answer = http.get("/api/pipelines/mine/block_outputs/mine/downloads")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/csv")
+
+
 def test_only_an_owner_administers_mage(mage: LiveMage) -> None:
     new = {"user": {"email": "eve@example.com", "username": "eve", "password": "12345678"}}
     with person(mage, "olga@example.com") as http:

@@ -32,7 +32,7 @@ print("answer", done.exists())
 """
 
 YAML_BLOCK = """
-import sys
+import logging
 from pathlib import Path
 import pandas as pd
 from mage_ai.settings.repo import set_repo_path
@@ -40,6 +40,7 @@ from mage_ai.settings.repo import set_repo_path
 project = Path("project")
 (project / "pipelines" / "own").mkdir(parents=True)
 (project / "dbts").mkdir()
+(project / "dbts" / "dbt_project.yml").write_text("name: own\\n")
 (project / "metadata.yaml").write_text("project_type: standalone\\n")
 (project / "pipelines" / "own" / "metadata.yaml").write_text('''
 name: own
@@ -67,9 +68,24 @@ blocks.run_command = run_command
 
 from mage_ai.data_preparation.models.pipeline import Pipeline
 
+logged = []
+logger = logging.getLogger("own")
+logger.setLevel("INFO")
+handler = logging.Handler()
+handler.emit = lambda record: logged.append(record.getMessage())
+logger.addHandler(handler)
+
 block = Pipeline.get("own").get_block("own_dbt")
 try:
     block.execute_sync(global_vars={"execution_date": "2026-11-23"})
+except Exception as error:
+    print("answer", type(error).__name__, error)
+"""
+
+ANY_OTHER = """
+from mage_ai.data_preparation.models.block.dbt.dbt_cli import DBTCli
+try:
+    DBTCli().invoke(["show"])
 except Exception as error:
     print("answer", type(error).__name__, error)
 """
@@ -113,6 +129,29 @@ def test_a_dbt_block_of_mage_asks_the_runner_and_passes_only_its_own_vars(in_mag
     assert said == [
         "['build', '--select', 'fct_orders+'] {'since': datetime.date(2026, 1, 1)} own_dbt"
     ]
+
+
+def test_what_a_dbt_block_prints_is_in_mages_log(in_mage: InMage) -> None:
+    code = dbt_block("build", "--select fct_orders").replace(
+        "execute_sync(", "execute_sync(logger=logger, "
+    )
+    code = code.replace('print("answer", words', 'print("fct_orders is built", words')
+    (said,) = in_mage(code + '\nprint("answer", "fct_orders is built" in str(logged))')
+    assert said == "True"
+
+
+def test_a_model_as_a_file_of_mages_is_refused_and_says_what_to_do(in_mage: InMage) -> None:
+    code = dbt_block("run", "select 1").replace("own_dbt.yaml", "fct_orders.sql")
+    where = "configuration: {file_path: dbts/fct_orders.sql, "
+    code = code.replace("language: yaml", "language: sql").replace("configuration: {", where)
+    (said,) = in_mage(code)
+    assert said.startswith("BadCommand fct_orders is a dbt model as a file of Mage's")
+    assert "`--select fct_orders`" in said
+
+
+def test_no_other_way_of_mages_into_dbt_is_left(in_mage: InMage) -> None:
+    (said,) = in_mage(ANY_OTHER)
+    assert said.startswith("BadCommand Mage has no dbt of its own here, so `dbt show` cannot run.")
 
 
 def test_deps_in_a_dbt_block_runs_nothing(in_mage: InMage) -> None:
