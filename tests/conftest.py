@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--write-attacks", action="store_true", help="write the attacks' table in docs/security.md"
     )
     parser.addoption("--campaign-seed", type=int, help="the seed of a campaign's random numbers")
+    parser.addoption(
+        "--engine", action="store_true", help="tests/engine too: Compose's stack in an engine"
+    )
     parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
     parser.addoption(
         "--thorough",
