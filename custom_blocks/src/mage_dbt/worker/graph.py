@@ -23,6 +23,11 @@ class CompiledGraph(Graph):  # type: ignore[misc]
         for level, nodes in enumerate(networkx.topological_generations(graph)):
             self._levels.update(dict.fromkeys(nodes, level))
 
+    def subgraph(self, nodes: Iterable[str]) -> Graph:
+        """All of it is not asked edge by edge whether it belongs to the part."""
+        part = set(nodes)
+        return Graph(self.graph) if part == self._levels.keys() else super().subgraph(part)
+
     def get_subset_graph(self, selected: Iterable[str]) -> Graph:
         """The selected nodes; one is before another where a path leads there past no third one.
 

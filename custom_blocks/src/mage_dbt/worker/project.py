@@ -9,14 +9,13 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import dbt.mp_context
 import dbt.task.runnable
 import networkx
-from dbt.adapters.base import BaseAdapter
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.compilation import Compiler, Linker
 from dbt.contracts.graph.manifest import Manifest
@@ -29,6 +28,8 @@ from dbt_common.events.base_types import EventMsg
 from mage_dbt.redaction import scrub
 from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
+from mage_dbt.worker.selector import Selector
+from mage_dbt.worker.shortcuts import Shortcuts
 
 QUIET = ("--quiet", "--no-use-colors", "--no-version-check", "--no-send-anonymous-usage-stats")
 
@@ -76,7 +77,8 @@ class Project:
             return ours._graphs[wanted]
 
         Compiler.compile = compile_once
-        _look_at_each_schema_once()
+        self._selector = Selector(manifest)
+        self._shortcuts = Shortcuts(manifest)
         # It grows with the project, and is the same for every run of a commit, whose folder has it.
         dbt.task.runnable.write_manifest = lambda *_: None
 
@@ -90,6 +92,7 @@ class Project:
 
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
+        self._selector.begin()
         callbacks = [listener] if listener else []
         with _command_line(words):
             return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
@@ -117,6 +120,9 @@ class Project:
         select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
         self.invoke_selected(["build", *arguments, *select], enough, None)
         # dbt's reason, where there is another, is told by the jobs, which will meet it too.
+        if WITHOUT_TESTS in self._graphs:
+            self._selector.learn(self._graphs[WITHOUT_TESTS].nodes())
+        self._shortcuts.learn()
 
     def _compiled(self, compiler: Any, with_tests: bool, faster: bool) -> Graph:
         """As dbt compiles it, without its summaries and its pickle of the graph: nobody reads them,
@@ -148,22 +154,6 @@ class _QuickLinker(Linker):  # type: ignore[misc]
             return None
         found: str | None = super().find_cycles()
         return found
-
-
-def _look_at_each_schema_once() -> None:
-    """dbt makes a relation of every node of the project to learn which schemas there are.
-
-    What it keeps of each is database, schema and how they are quoted: one node of each will do.
-    """
-    original = BaseAdapter._get_cache_schemas
-
-    def of_each_schema(adapter: Any, nodes: Iterable[Any]) -> Any:
-        if adapter.type() != "postgres":
-            return original(adapter, nodes)
-        one_of_each = {(one.database, one.schema, str(one.quoting_dict)): one for one in nodes}
-        return original(adapter, list(one_of_each.values()))
-
-    BaseAdapter._get_cache_schemas = of_each_schema
 
 
 class Enough(Exception):

@@ -1,0 +1,156 @@
+"""What dbt does once for each node or relation there is, although a run needs a few of them.
+
+Each shortcut gives dbt what its own way would have given it. They are taken on PostgreSQL, whose
+adapter was read for it; other adapters go dbt's way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from dbt.adapters.base import BaseAdapter
+from dbt.adapters.cache import RelationsCache, _CachedRelation
+from dbt.contracts.graph.manifest import Manifest
+from dbt.flags import get_flags
+from dbt.plugins.manager import PluginManager
+from dbt.task.runnable import GraphRunnableTask
+from dbt_common.clients.jinja import template_cache
+from dbt_common.exceptions import DbtBaseException
+
+CALLED_BY_THE_ADAPTER = (
+    *("postgres__list_relations_without_caching", "postgres__list_schemas"),
+    *("postgres_get_relations", "postgres__create_schema", "run_hooks"),
+)
+"""Macros that a run needs and that no materialization names."""
+
+
+class Shortcuts:
+    """Of each process there is at most one."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._one_of_each_schema: list[Any] | None = None
+        self._populate = GraphRunnableTask.populate_adapter_cache
+        self._schemas = GraphRunnableTask.get_model_schemas
+        ours = self
+
+        def populate(task: Any, adapter: Any, required_schemas: Any = None) -> None:
+            ours._populate_cache(task, adapter, required_schemas)
+
+        def schemas(task: Any, adapter: Any, selected_uids: Iterable[str]) -> Any:
+            return ours._schemas_of(task, adapter, selected_uids)
+
+        GraphRunnableTask.populate_adapter_cache = populate
+        GraphRunnableTask.get_model_schemas = schemas
+        PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)
+        _fill_the_cache_without_events()
+        _match_by_name_first()
+
+    def learn(self) -> None:
+        """Looks at all nodes once, for all runs that are forked from this process."""
+        self._one_of_each_schema = _one_of_each_schema(self._manifest)
+        for macro in _macros_of_a_run(self._manifest):
+            with suppress(DbtBaseException):  # the run that calls it is told
+                template_cache.get_node_template(macro)
+
+    def _populate_cache(self, task: Any, adapter: Any, required: Any) -> None:
+        """dbt makes a relation of every node to learn which schemas there are: one of each will do,
+        for what it keeps of each is database, schema and how they are quoted."""
+        if task.manifest is not self._manifest or adapter.type() != "postgres":
+            self._populate(task, adapter, required)
+            return
+        if not task.args.populate_cache:
+            return
+        if self._one_of_each_schema is None:
+            self._one_of_each_schema = _one_of_each_schema(self._manifest)
+        only = get_flags().CACHE_SELECTED_ONLY is True
+        adapter.set_relations_cache(
+            self._one_of_each_schema, required_schemas=required if only else None
+        )
+
+    def _schemas_of(self, task: Any, adapter: Any, selected: Iterable[str]) -> Any:
+        """The schemas of the selected nodes, without a look at the others."""
+        if task.manifest is not self._manifest:
+            return self._schemas(task, adapter, selected)
+        nodes = (self._manifest.nodes.get(one) for one in selected)
+        return {
+            adapter.Relation.create_from(task.config, node).without_identifier()
+            for node in nodes
+            if node is not None and node.is_relational and not node.is_ephemeral
+        }
+
+
+def _one_of_each_schema(manifest: Manifest) -> list[Any]:
+    """Of dbt's nodes that may stand in the warehouse, one a schema."""
+    found = {
+        (one.database, one.schema, str(one.quoting_dict)): one
+        for one in manifest.nodes.values()
+        if one.is_relational and not one.is_ephemeral_model and not one.is_external_node
+    }
+    return list(found.values())
+
+
+def _macros_of_a_run(manifest: Manifest) -> Iterator[Any]:
+    """The macros that this project's nodes are built and tested with, and all that those call.
+
+    dbt compiles each when a run first calls it. Where two have the same text, the one that is
+    called first is in dbt's messages, so they are left to it.
+    """
+    kinds = {str(one.config.materialized) for one in manifest.nodes.values()}
+    begin = {
+        f"materialization_{kind}_{whose}" for kind in kinds for whose in ("default", "postgres")
+    }
+    begin |= {*CALLED_BY_THE_ADAPTER}
+    line = [one for one, macro in manifest.macros.items() if macro.name in begin]
+    line += {
+        up
+        for one in manifest.nodes.values()
+        if one.resource_type == "test"
+        for up in one.depends_on.macros
+    }
+    texts = Counter(macro.macro_sql for macro in manifest.macros.values())
+    seen: set[str] = set()
+    while line:
+        one = line.pop()
+        if one not in seen and one in manifest.macros:
+            seen.add(one)
+            macro = manifest.macros[one]
+            line += macro.depends_on.macros
+            if texts[macro.macro_sql] == 1:
+                yield macro
+
+
+def _fill_the_cache_without_events() -> None:
+    """dbt makes an event of each relation that stands in a schema, and its log leaves them out
+    unless it was asked for them (`--log-cache-events`): most of the time it takes to list many."""
+    original = RelationsCache.add
+
+    def add(kept: Any, relation: Any) -> None:
+        if kept.log_cache_events:
+            original(kept, relation)
+            return
+        cached = _CachedRelation(relation)
+        with kept.lock:
+            kept._setdefault(cached)
+
+    RelationsCache.add = add
+
+
+def _match_by_name_first() -> None:
+    """dbt compares database, schema and name of every relation with those it looks for. One whose
+    name is another, whatever its case and quotes, matches neither exactly nor nearly."""
+    original = BaseAdapter._make_match
+
+    def match(adapter: Any, relations: list[Any], database: str, schema: str, name: str) -> Any:
+        if name and adapter.type() == "postgres":
+            plain = name.lower().strip('"')
+            relations = [
+                one for one in relations if str(one.path.identifier).lower().strip('"') == plain
+            ]
+        return original(adapter, relations, database, schema, name)
+
+    BaseAdapter._make_match = match
