@@ -1,0 +1,208 @@
+"""Bad luck around runs that have not begun yet: each has its end, with a clear message, and the
+next run works.
+
+One runner with two warm parents at most, whose runs' folders are on a disk of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from mage_dbt.errors import Unavailable
+from mage_dbt.run import Run, RunState
+from mage_dbt.workspace.postgres import WAREHOUSE
+from mage_dbt.workspace.progress import wait_for
+from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+from tests.dbt.test_warm import how, parents
+from tests.live import command_line
+
+PARENTS = 2
+
+DISK_MB = 24
+
+WAITS = "select 1 as id, pg_advisory_xact_lock({number})::text as waited"
+"""A model that runs for as long as a test holds the lock."""
+
+NEEDS = """
+{%- if not var('needed', '') -%}
+    {{ exceptions.raise_compiler_error("Which one is needed? Give `needed`.") }}
+{%- endif -%}
+select {{ var('needed') }} as id
+"""
+"""A model that cannot be parsed without the variable."""
+
+NUMBERS = itertools.count(4711)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    repository = make_repository(folder / "repository", "steps")
+    runs = folder / "home" / "runs"
+    runs.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", str(runs)]
+    subprocess.run(mount, check=True)
+    try:
+        stack = start_stack(
+            folder, DBT_METRIC_REPO=str(repository), RUNNER_WARM_PARENTS=str(PARENTS)
+        )
+        try:
+            stack.live(git(repository, "rev-parse", "HEAD"))
+            yield stack
+        finally:
+            stop_stack(stack)
+    finally:
+        subprocess.run(["umount", "--lazy", str(runs)], check=True)
+
+
+@contextmanager
+def held(stack: Stack, number: int) -> Iterator[None]:
+    """A model that WAITS for this number waits until the block ends."""
+    with psycopg.connect(stack.postgres.url("dbt"), dbname=WAREHOUSE) as connection:
+        connection.execute("select pg_advisory_xact_lock(%s)", [number])
+        yield
+
+
+def works(stack: Stack, **request: object) -> Run:
+    """Another run passes, in a fork."""
+    run = stack.run(select="apart", **request)
+    assert run.state is RunState.SUCCESS, run.detail
+    assert how(stack, run) == "warm"
+    return run
+
+
+def test_fifty_requests_at_once_all_have_their_turn(stack: Stack) -> None:
+    def ask(number: int) -> Run:
+        command = "compile --select apart"
+        return stack.ask(operation="command", command=command, key=f"fifty {number}")
+
+    with ThreadPoolExecutor(50) as pool:
+        asked = list(pool.map(ask, range(50)))
+    assert len({one.id for one in asked}) == 50
+    for one in asked:
+        run = stack.over(one)
+        assert run.state is RunState.SUCCESS, run.detail
+    works(stack)
+
+
+def test_a_disk_that_fills_up_during_a_run_is_said_and_the_next_run_works(stack: Stack) -> None:
+    number = next(NUMBERS)
+    stack.live(stack.commit("Wait", apart=WAITS.format(number=number)))
+    filler = stack.home.runs / "filler"
+    try:
+        with held(stack, number):
+            run = stack.ask(select="apart")
+            stack.running(run, "pg_advisory_xact_lock")
+            fill(filler)
+        run = stack.over(run)
+    finally:
+        filler.unlink()
+    assert run.state is RunState.ERROR
+    assert "No space left on device" in run.detail
+    works(stack)
+
+
+def test_a_full_disk_refuses_a_run_in_words_and_the_next_run_works(stack: Stack) -> None:
+    filler = stack.home.runs / "filler"
+    fill(filler)
+    try:
+        run = stack.run(select="apart")
+    finally:
+        filler.unlink()
+    assert run.state is RunState.ERROR
+    assert "No space left on device" in run.detail
+    works(stack)
+
+
+def test_after_a_restart_of_postgresql_runs_go_on(stack: Stack) -> None:
+    works(stack)
+    pid = int((stack.home.root / "postgres" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGINT)
+    psutil.Process(pid).wait(60)
+
+    def accepted() -> Run | str:
+        try:
+            return stack.ask(select="apart", key="after the restart")
+        except Unavailable as error:
+            return str(error)
+
+    run = stack.over(wait_for("a request to be accepted", accepted, 90, stack.progress))
+    assert run.state is RunState.SUCCESS, run.detail
+    works(stack)
+
+
+def test_a_commit_that_parses_only_with_a_variable_is_broken_and_names_it(stack: Stack) -> None:
+    sha = stack.commit("Needs a variable", apart=NEEDS)
+
+    def right(status: dict[str, object]) -> bool:
+        broken = status["broken"]
+        return isinstance(broken, dict) and broken["sha"] == sha
+
+    told = stack.until("the commit to be broken", right)["broken"]
+    assert "Give `needed`" in told["message"], told
+    works(stack)
+    stack.live(stack.commit("It has a default", apart="select {{ var('needed', 1) }} as id"))
+    works(stack, variables={"needed": 2})
+
+
+def test_a_run_is_forked_while_another_parent_is_prepared(stack: Stack) -> None:
+    works(stack)
+    other = stack.ask(select="apart", variables={"size": next(NUMBERS)})
+    works(stack, key="meanwhile")
+    other = stack.over(other)
+    assert other.state is RunState.SUCCESS, other.detail
+    assert how(stack, other) == "warm"
+
+
+def test_a_run_is_cancelled_before_its_worker_exists(stack: Stack) -> None:
+    variables = {"size": next(NUMBERS)}
+    run = stack.ask(select="apart", variables=variables)
+    stack.client.cancel(run.id, "the test")
+    run = stack.over(run)
+    assert run.state is RunState.CANCELLED and "the test" in run.detail
+    assert not [one for one in psutil.process_iter() if run.id in command_line(one)]
+    works(stack, variables=variables)
+
+
+def test_parents_are_bounded_and_go_with_the_last_run_of_their_commit(stack: Stack) -> None:
+    number = next(NUMBERS)
+    stack.live(stack.commit("Wait again", apart=WAITS.format(number=number)))
+    for _ in range(PARENTS + 1):
+        works(stack, variables={"size": next(NUMBERS)})
+        assert len(parents(stack)) <= PARENTS
+    with held(stack, number):
+        run = stack.ask(select="apart")
+        stack.running(run, "pg_advisory_xact_lock")
+        [older] = {one.ppid() for one in psutil.process_iter() if run.id in command_line(one)}
+        stack.live(stack.commit("It waits no more", apart="select 1 as id"))
+        assert psutil.pid_exists(older)
+    assert stack.over(run).state is RunState.SUCCESS
+    wait_for(
+        "the older commit's parent to go",
+        lambda: older not in [one.pid for one in parents(stack)] or "it is there",
+        30,
+        stack.progress,
+    )
+    works(stack)
+
+
+def fill(file: Path) -> None:
+    """Until there is no room left on the disk of this file."""
+    with file.open("wb", buffering=0) as out:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while out.write(b"\0" * size):
+                    pass
+            except OSError as error:
+                assert "No space left" in str(error)
