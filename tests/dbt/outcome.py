@@ -118,6 +118,7 @@ def read_folder(folder: Path, one_at_a_time: bool) -> dict[str, Any]:
     target = folder / "target"
     results = target / "run_results.json"
     parsed = target / "manifest.json"
+    log = folder / "logs" / "dbt.log"  # there is none when dbt does not know a flag
     written = json.loads(plain(results.read_text(), target)) if results.exists() else {}
     found = written.get("results", [])
     arguments = written.get("args", {})
@@ -125,9 +126,7 @@ def read_folder(folder: Path, one_at_a_time: bool) -> dict[str, Any]:
         "arguments": {one: arguments[one] for one in arguments.keys() - OF_ITS_OWN},
         "commanded": arguments.get("invocation_command", ""),
         "manifest": manifest.read(plain(parsed.read_text(), target)) if parsed.exists() else {},
-        "log": tuple(
-            sorted(dbt_log.read(plain((folder / "logs" / "dbt.log").read_text(), target)))
-        ),
+        "log": tuple(sorted(dbt_log.read(plain(log.read_text(), target)))) if log.exists() else (),
         "nodes": {
             one["unique_id"]: {name: one[name] for name in COMPARED if one.get(name) is not None}
             for one in found
