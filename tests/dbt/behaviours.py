@@ -350,8 +350,9 @@ BEHAVIOURS = (
             Act(flags=("--sample", "{'start': '2024-01-02', 'end': '2024-01-04'}")),
             Act(command="run", flags=("--empty",), select=("counted", "of_between")),
             Act(
-                command="compile",
-                flags=("--sample", "{'start': '2024-01-02', 'end': '2024-01-04'}"),
+                command="run",
+                select=("derived+",),
+                flags=("--sample", "{'start': '2024-01-03', 'end': '2024-01-06'}"),
             ),
         ),
     ),
