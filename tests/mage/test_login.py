@@ -263,6 +263,20 @@ def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: LiveMage, name: str
         assert f"asked by {name}" in logs
 
 
+def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: LiveMage) -> None:
+    with person(mage, "aki@example.com") as http:
+        answer = http.get("/api/pipelines/mine/pipeline_schedules").json()
+        (trigger,) = [
+            one["id"] for one in answer["pipeline_schedules"] if one["schedule_type"] == "api"
+        ]
+        asked = {"pipeline_run": {"variables": {"asked_by": "somebody@else.example"}}}
+        made = http.post(f"/api/pipeline_schedules/{trigger}/pipeline_runs", json=asked).json()
+        number = made["pipeline_run"]["id"]
+        assert mage.ended(number) == "completed"
+        logs = http.get(f"/api/pipelines/mine/logs?pipeline_run_id[]={number}").text
+        assert "asked by aki@example.com" in logs
+
+
 def test_a_dbt_model_is_not_made_as_a_block(mage: LiveMage) -> None:
     block = {"name": "fct_orders", "type": "dbt", "language": "sql", "content": "select 1"}
     with person(mage, "ana@example.com") as http:
