@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,33 @@ def test_a_morning_slept_through_while_clocks_changed_is_still_asked_for(mage: I
     assert (
         mage.write_schedule("2026-03-30 00:00")["settings"]["create_initial_pipeline_run"] is False
     )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "bytes", "large", "list", "strange"])
+def test_whatever_a_notebook_puts_in_place_of_the_triggers_holds_nobody_up(
+    mage: Installed, tmp_path: Path, kind: str
+) -> None:
+    mage.install()
+    path = mage.triggers("daily_full_build")
+    whole = path.read_bytes()
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        (tmp_path / "elsewhere.yaml").write_bytes(whole.replace(b"active", b"inactive"))
+        path.symlink_to(tmp_path / "elsewhere.yaml")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        text = {
+            "bytes": b"\xff\xfe triggers",
+            "large": b"triggers: []\n" + b"#" * 1_000_001,
+            "list": b"triggers: [1, [2], null]",
+            "strange": whole + b"  last_enabled_at: yesterday\n",
+        }
+        path.write_bytes(text[kind])
+    project.write_schedule(mage.settings, mage.home, at("2026-11-24 03:00"))
+    assert not project.daily_is_paused(mage.home)
 
 
 def test_a_new_workspace_has_no_morning_to_make_up_for(mage: Installed) -> None:

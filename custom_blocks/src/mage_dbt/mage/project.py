@@ -60,6 +60,10 @@ class FormModel:
         return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
+LARGEST_FILE = 1_000_000
+"""Bytes of a file that Mage writes and we read."""
+
+
 def install(settings: Settings, home: Home, now: datetime | None = None) -> None:
     """Writes our files into the Mage project; call it before Mage starts.
 
@@ -96,7 +100,7 @@ def write_forms(home: Home, models: Sequence[FormModel]) -> None:
     }
     for name, choices in offered.items():
         path = home.mage_project / "interactions" / name
-        form = yaml.safe_load(path.read_text())
+        form = _read(TEMPLATE / "interactions" / name)
         form["inputs"]["model"]["options"] = [
             {"label": model.label, "value": model.name} for model in choices
         ]
@@ -120,7 +124,7 @@ def write_schedule(
     """
     morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
     path = home.mage_project / "pipelines" / DAILY_PIPELINE / "triggers.yaml"
-    triggers = _read(path).get("triggers") or []
+    triggers = _triggers_in(path)
     trigger = next((one for one in triggers if one.get("name") == DAILY_TRIGGER), None)
     if trigger is None:
         return  # Mage is writing the file at this moment; the next call finds it.
@@ -152,7 +156,7 @@ def write_schedule(
 def daily_is_paused(home: Home) -> bool:
     """Whether somebody has switched the daily trigger off in Mage."""
     path = home.mage_project / "pipelines" / DAILY_PIPELINE / "triggers.yaml"
-    triggers = _read(path).get("triggers") or []
+    triggers = _triggers_in(path)
     daily = next((one for one in triggers if one.get("name") == DAILY_TRIGGER), None)
     return daily is not None and daily.get("status") == "inactive"
 
@@ -160,7 +164,10 @@ def daily_is_paused(home: Home) -> bool:
 def _instant(value: object) -> datetime | None:
     """A time in a trigger, which YAML reads without a zone when Mage wrote it so; always UTC."""
     if isinstance(value, str):
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
     if not isinstance(value, datetime):
         return None
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -168,8 +175,8 @@ def _instant(value: object) -> datetime | None:
 
 def _triggers(source: Path, target: Path, token: str) -> list[dict[str, Any]]:
     """Our triggers of one pipeline, then those that people added to it."""
-    ours = _read(source)["triggers"]
-    there = {one.get("name"): one for one in _read(target).get("triggers") or []}
+    ours = _triggers_in(source)
+    there = {one.get("name"): one for one in _triggers_in(target)}
     merged = []
     for trigger in ours:
         old = there.pop(trigger["name"], {})
@@ -201,11 +208,25 @@ def _trigger_token(home: Home) -> str:
     return path.read_text()
 
 
+def _triggers_in(path: Path) -> list[dict[str, Any]]:
+    found = _read(path).get("triggers")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def _read(path: Path) -> dict[str, Any]:
-    """A YAML file; empty when it is not there, or half written (Mage writes in place)."""
+    """A YAML file; empty when it is not there, half written (Mage writes in place), or no file.
+
+    Code in a notebook may put anything in its place: a pipe would hold us for ever, a link would
+    have us read what is not Mage's.
+    """
     try:
-        read = yaml.safe_load(path.read_text())
-    except (FileNotFoundError, yaml.YAMLError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            there = os.fstat(descriptor)
+            if not stat.S_ISREG(there.st_mode) or there.st_size > LARGEST_FILE:
+                return {}
+            read = yaml.safe_load(file.read(LARGEST_FILE))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return read if isinstance(read, dict) else {}
 
