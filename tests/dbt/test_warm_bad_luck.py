@@ -23,6 +23,7 @@ from mage_dbt.errors import Unavailable
 from mage_dbt.run import Run, RunState
 from mage_dbt.workspace.postgres import WAREHOUSE
 from mage_dbt.workspace.progress import wait_for
+from tests.conftest import not_run
 from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
 from tests.dbt.test_warm import how, parents
 from tests.live import command_line
@@ -52,7 +53,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     runs = folder / "home" / "runs"
     runs.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", str(runs)]
-    subprocess.run(mount, check=True)
+    if (done := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:
+        not_run(f"no small disk to fill: {done.stderr.strip()}")
     try:
         stack = start_stack(
             folder, DBT_METRIC_REPO=str(repository), RUNNER_WARM_PARENTS=str(PARENTS)
