@@ -23,6 +23,7 @@ from dbt.flags import get_flags
 from dbt.graph import Graph
 from dbt.node_types import NodeType
 from dbt.task.runnable import GraphRunnableTask
+from dbt.version import __version__
 from dbt_common.events.base_types import EventMsg
 
 from mage_dbt.redaction import scrub
@@ -37,6 +38,10 @@ TEST_EDGE = "parent_test"
 """The type of the edges that dbt adds for `build`, so that tests come before what is downstream."""
 
 WITHOUT_TESTS = (False, False)
+
+KNOWN = ("1.10.", "1.11.")
+"""Versions of dbt that our ways of doing what dbt does were written for and compared with. Another
+one does all of it itself: it takes longer, and cannot be wrong."""
 
 Listener = Callable[[EventMsg], None]
 
@@ -77,8 +82,9 @@ class Project:
             return ours._graphs[wanted]
 
         Compiler.compile = compile_once
-        self._selector = Selector(manifest)
-        self._shortcuts = Shortcuts(manifest)
+        self._known = __version__.startswith(KNOWN)
+        self._selector = Selector(manifest) if self._known else None
+        self._shortcuts = Shortcuts(manifest) if self._known else None
         # It grows with the project, and is the same for every run of a commit, whose folder has it.
         dbt.task.runnable.write_manifest = lambda *_: None
 
@@ -92,7 +98,8 @@ class Project:
 
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
-        self._selector.begin()
+        if self._selector:
+            self._selector.begin()
         callbacks = [listener] if listener else []
         with _command_line(words):
             return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
@@ -120,15 +127,17 @@ class Project:
         select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
         self.invoke_selected(["build", *arguments, *select], enough, None)
         # dbt's reason, where there is another, is told by the jobs, which will meet it too.
-        if WITHOUT_TESTS in self._graphs:
+        if self._selector and WITHOUT_TESTS in self._graphs:
             self._selector.learn(self._graphs[WITHOUT_TESTS].nodes())
-        self._shortcuts.learn()
+        if self._shortcuts:
+            self._shortcuts.learn()
 
     def _compiled(self, compiler: Any, with_tests: bool, faster: bool) -> Graph:
         """As dbt compiles it, without its summaries and its pickle of the graph: nobody reads them,
         and they take longer than all the rest."""
-        if faster:
-            return CompiledGraph(self._compile(compiler, self.manifest, False, True).graph)
+        if faster or not self._known:
+            compiled = self._compile(compiler, self.manifest, False, with_tests)
+            return CompiledGraph(compiled.graph)
         if not with_tests:
             linker = _QuickLinker()
             linker.link_graph(self.manifest)
