@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,7 +11,6 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import psutil
@@ -26,8 +23,9 @@ from mage_dbt.errors import Unavailable, WorkspaceError
 from mage_dbt.redaction import _shapes
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
+from tests.canaries import places
 from tests.dbt.conftest import git, git_commit, make_repository
-from tests.live import LiveWorkspace, command_line, share_environments, wait_until
+from tests.live import LiveWorkspace, share_environments, wait_until
 from tests.services import service
 
 MADE = (
@@ -303,40 +301,11 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
 
 
 def search(scene: Scene) -> None:
-    live, home = scene.live, scene.live.home
-    found = []
-    for name, value in scene.canaries.items():
-        shapes = [one.encode() for one in {*_shapes(value), quote(quote(value, safe=""))}]
-
-        def holds(content: bytes, shapes: list[bytes] = shapes) -> bool:
-            return any(one in content for one in shapes)
-
-        for file, content in files(live):
-            # Mage reads its triggers, with their token, from files and remembers the files in its
-            # cache; both are for its user alone.
-            if name == "mage-trigger-token" and (
-                file.name == "triggers.yaml"
-                or home.mage_data / "dbt-metric" / ".cache" in file.parents
-            ):
-                assert file.stat().st_mode & 0o077 == 0, file
-                continue
-            # What the warehouse itself says aloud stands in the warehouse's own log.
-            if file == home.logs / "postgres.log" and name == "DBT_ENV_SECRET_TEAM_PASSWORD":
-                continue
-            if holds(content):
-                found.append(f"{name} in the file {file}")
-        for table, text in rows(scene):
-            if holds(text.encode()) and (table, name) != (
-                "mage.pipeline_schedule",
-                "mage-trigger-token",
-            ):
-                found.append(f"{name} in the table {table}")
-        for what, text in scene.heard.items():
-            if holds(text.encode()):
-                found.append(f"{name} in the answer to {what[:200]}")
-        for process in psutil.process_iter():
-            if holds(command_line(process).encode()):
-                found.append(f"{name} on the command line of {process.pid}")
+    allowed = {
+        # What the warehouse itself says aloud stands in the warehouse's own log.
+        ("DBT_ENV_SECRET_TEAM_PASSWORD", str(scene.live.home.logs / "postgres.log"))
+    }
+    found = places(scene.live, scene.canaries, scene.heard, allowed)
     assert found == []
     assert len(scene.heard) > 40
     assert not environments(scene)
@@ -357,33 +326,3 @@ def environments(scene: Scene) -> list[str]:
             if secret not in allowed and any(one.encode() in environ for one in _shapes(value)):
                 found.append(f"{secret} in the environment of {name}")
     return found
-
-
-def files(live: LiveWorkspace) -> Iterator[tuple[Path, bytes]]:
-    home = live.home
-    yield live.log, live.log.read_bytes()
-    for root, folders, names in os.walk(home.root):
-        here = Path(root)
-        folders[:] = [one for one in folders if here / one not in (home.secrets, home.postgres)]
-        for name in names:
-            file = here / name
-            if file.is_file() and not file.is_symlink():
-                yield file, file.read_bytes()
-
-
-def rows(scene: Scene) -> Iterator[tuple[str, str]]:
-    with psycopg.connect(
-        host="127.0.0.1",
-        port=scene.live.settings.postgres_port,
-        user="postgres",
-        password=scene.canaries["postgres-superuser"],
-        dbname="workspace",
-    ) as connection:
-        tables = connection.execute(
-            "select schemaname, tablename from pg_tables"
-            " where schemaname in ('ledger', 'line', 'mage')"
-        ).fetchall()
-        for schema, table in tables:
-            query = sql.SQL("select to_jsonb(one)::text from {} as one")
-            for (text,) in connection.execute(query.format(sql.Identifier(schema, table))):
-                yield f"{schema}.{table}", re.sub(r'\\"', '"', text) + text
