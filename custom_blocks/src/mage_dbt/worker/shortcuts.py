@@ -13,7 +13,9 @@ from functools import cache
 from typing import Any
 
 from dbt.adapters.base import BaseAdapter
-from dbt.adapters.cache import RelationsCache, _CachedRelation
+from dbt.adapters.cache import RelationsCache, _CachedRelation, _make_ref_key
+from dbt.adapters.contracts.relation import Path
+from dbt.adapters.sql.impl import LIST_RELATIONS_MACRO_NAME, SQLAdapter
 from dbt.contracts.graph.manifest import Manifest
 from dbt.flags import get_flags
 from dbt.plugins.manager import PluginManager
@@ -49,6 +51,7 @@ class Shortcuts:
         PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)
         _fill_the_cache_without_events()
         _match_by_name_first()
+        _list_alike()
 
     def learn(self) -> None:
         """Looks at all nodes once, for all runs that are forked from this process."""
@@ -125,19 +128,77 @@ def _macros_of_a_run(manifest: Manifest) -> Iterator[Any]:
 
 
 def _fill_the_cache_without_events() -> None:
-    """dbt makes an event of each relation that stands in a schema, and its log leaves them out
-    unless it was asked for them (`--log-cache-events`): most of the time it takes to list many."""
-    original = RelationsCache.add
+    """dbt makes an event of each relation that stands in a schema, and of each that a view reads;
+    its log leaves them out unless it was asked for them (`--log-cache-events`). They are most of
+    the time that it takes to list many."""
+    add_with_event, link_with_event = RelationsCache.add, RelationsCache.add_link
 
     def add(kept: Any, relation: Any) -> None:
         if kept.log_cache_events:
-            original(kept, relation)
+            add_with_event(kept, relation)
             return
         cached = _CachedRelation(relation)
         with kept.lock:
             kept._setdefault(cached)
 
-    RelationsCache.add = add
+    def add_link(kept: Any, referenced: Any, dependent: Any) -> None:
+        if kept.log_cache_events:
+            link_with_event(kept, referenced, dependent)
+            return
+        below, above = _make_ref_key(referenced), _make_ref_key(dependent)
+        if (below.database, below.schema) not in kept:
+            return  # nothing of it is ever dropped
+        if below not in kept.relations:
+            kept.add(referenced.replace(type=referenced.External))
+        if above not in kept.relations:
+            kept.add(dependent.replace(type=dependent.External))
+        with kept.lock:
+            kept._add_link(below, above)
+
+    RelationsCache.add, RelationsCache.add_link = add, add_link
+
+
+def _list_alike() -> None:
+    """dbt looks at all parts of each relation that stands in a schema, to make an object of it.
+    Those of one kind differ in their names: dbt makes the first, the others are copies of it."""
+    original = SQLAdapter.list_relations_without_caching
+
+    def listed(adapter: Any, schema_relation: Any) -> list[Any]:
+        if adapter.type() != "postgres":
+            return list(original(adapter, schema_relation))
+        found = adapter.execute_macro(
+            LIST_RELATIONS_MACRO_NAME, kwargs={"schema_relation": schema_relation}
+        )
+        first: dict[tuple[str, str, str], Any] = {}
+        return [relation_like(first, adapter.Relation, *row) for row in found]
+
+    SQLAdapter.list_relations_without_caching = listed
+
+
+def relation_like(
+    first: dict[tuple[str, str, str], Any],
+    made_by: Any,
+    database: str,
+    name: str,
+    schema: str,
+    kind: str,
+) -> Any:
+    """The relation that `made_by` (dbt's class) would make; `first` keeps one of each kind."""
+    like = first.get((database, schema, kind))
+    if like is not None:
+        relation = object.__new__(made_by)
+        relation.__dict__.update(like.__dict__, path=Path(database, schema, name))
+        return relation
+    try:
+        known = made_by.get_relation_type(kind)
+    except ValueError:
+        known = made_by.External
+    quoted = {"database": True, "schema": True, "identifier": True}
+    relation = made_by.create(
+        database=database, schema=schema, identifier=name, quote_policy=quoted, type=known
+    )
+    first[database, schema, kind] = relation
+    return relation
 
 
 def _match_by_name_first() -> None:
