@@ -255,7 +255,9 @@ class WorkerContender(Contender):
         found = read_folder(folder, one_at_a_time(act))
         told = plain((folder / EVENTS_FILE).read_text(), folder / "target")
         events = [json.loads(line) for line in told.splitlines()]
-        assert events[-1]["kind"] == "end", worker.ending()
+        # A `compile` that failed ends while other nodes are still being compiled.
+        ends = [one for one in events if one["kind"] == "end"]
+        assert len(ends) == 1, worker.ending()
         if found["nodes"]:  # a `compile` that fails writes no results
             self._events_say_the_same(events, found["nodes"])
         planned = {one.node for one in plan.nodes}
@@ -263,7 +265,7 @@ class WorkerContender(Contender):
             one for one in found["nodes"] if not one.startswith(("operation.", "exposure."))
         }
         assert finished <= planned, f"run without being planned: {finished - planned}"
-        return Outcome(success=events[-1]["success"], **found)
+        return Outcome(ends[0]["message"], success=ends[0]["success"], **found)
 
     def _wait(self, worker: Worker) -> None:
         wait_until("the worker to end", lambda: not worker.alive() or "it is at work", ACT_SECONDS)
@@ -298,8 +300,9 @@ def _rows(node: str, facts: Mapping[str, Any]) -> int | None:
     """What the ledger holds as a node's rows: a test's failures, and of others those written."""
     if node.startswith(("test.", "unit_test.")):
         return facts.get("failures")
-    rows = facts.get("adapter_response", {}).get("rows_affected", -1)
-    return rows if rows >= 0 else None
+    # A text where dbt leaves a materialized view as it is.
+    rows = str(facts.get("adapter_response", {}).get("rows_affected", ""))
+    return int(rows) if rows.isdigit() else None
 
 
 def selection(act: Act) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -331,6 +332,14 @@ class Session:
         )
 
     def _hear(self, event: EventMsg) -> None:
+        """dbt calls this in the thread of a node, and takes what it raises for the node's error. So
+        it raises nothing: what it could not tell is told at the end, from dbt's results."""
+        try:
+            self._take(event)
+        except Exception:
+            traceback.print_exc()
+
+    def _take(self, event: EventMsg) -> None:
         name = event.info.name
         if name == "NoNodesForSelectionCriteria":
             self._unmatched.append(event.data.spec_raw)
@@ -378,8 +387,6 @@ class Session:
     ) -> None:
         if str(node.resource_type) not in EXECUTABLE | {"operation"}:
             return  # an exposure: dbt names it and does nothing
-        self._statuses[node.unique_id] = status
-        rows = response.get("rows_affected")
         is_test = str(node.resource_type) in ("test", "unit_test")
         self._tell(
             "node_finished",
@@ -388,11 +395,12 @@ class Session:
             type=str(node.resource_type),
             status=status,
             seconds=round(seconds, 3),
-            rows=failures if is_test else (int(rows) if rows is not None and rows >= 0 else None),
+            rows=failures if is_test else rows_of(response),
             message=message,
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
         )
+        self._statuses[node.unique_id] = status
 
     def _compiled(self, unique_id: str) -> str:
         """Where dbt writes a node's compiled SQL, from the run's folder; empty for a seed."""
@@ -451,6 +459,16 @@ def _staleness(result: Any) -> str:
 
 def message_of(error: BaseException | None) -> str:
     return scrub(str(error).strip()) if error else "dbt gave no reason."
+
+
+def rows_of(response: Mapping[str, Any]) -> int | None:
+    """How many rows an adapter says were written; None where it does not know (-1, or nothing). It
+    says a text of a materialized view that is left as it is."""
+    try:
+        rows = int(float(response.get("rows_affected", -1)))
+    except (TypeError, ValueError):
+        return None
+    return rows if rows >= 0 else None
 
 
 def refusal(what: str, message: str, hint: str = "") -> dict[str, Any]:
