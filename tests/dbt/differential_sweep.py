@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import secrets
 import shutil
-import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -27,7 +26,12 @@ SIZE = 20
 
 
 @pytest.mark.timeout(7200)
-def test_random_requests_agree(cast: Cast, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_random_requests_agree(
+    cast: Cast,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     size = request.config.getoption("--campaign-size") or SIZE
     seed = request.config.getoption("--campaign-seed")
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -43,10 +47,10 @@ def test_random_requests_agree(cast: Cast, tmp_path: Path, request: pytest.Fixtu
             script = "\n".join(f"act {at}: {one.said()}" for at, one in enumerate(acts, 1))
             said.append(f"=== {behaviour.name}\n{script}\n{found}")
         shutil.rmtree(tmp_path / str(done))
-        print(  # past pytest's capture: a campaign of an hour is watched while it goes on
-            f"[{time.monotonic() - began:.0f} s] {done + len(acts)} of {size} acts, --campaign-seed"
-            f" {seed}: {behaviour.name}{', DIFFERS' if found else ''}",
-            file=sys.__stderr__,
-            flush=True,
-        )
+        with capsys.disabled():  # a campaign of an hour is watched while it goes on
+            print(
+                f"[{time.monotonic() - began:.0f} s] {done + len(acts)} of {size} acts, "
+                f"--campaign-seed {seed}: {behaviour.name}{', DIFFERS' if found else ''}",
+                flush=True,
+            )
     assert not said, "\n\n".join([f"--campaign-seed {seed} --campaign-size {size}", *said])
