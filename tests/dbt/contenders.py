@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +314,9 @@ def selection(act: Act) -> list[str]:
 
 
 def one_at_a_time(act: Act) -> bool:
-    return "--threads" in act.flags and act.flags[act.flags.index("--threads") + 1] == "1"
+    """Of a flag that is given twice dbt takes the last."""
+    given = [value for flag, value in pairwise(act.flags) if flag == "--threads"]
+    return given[-1:] == ["1"]
 
 
 def base_environment() -> dict[str, str]:

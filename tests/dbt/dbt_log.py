@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+COMPILED = re.compile(r"^(\w+: )Compiled node '[^']*' is:\n")
+"""What `compile` says before the SQL of the one node it was asked for, unless it is `--quiet`."""
+
 FIRST = "Concurrency: "
 """Said when dbt has selected, before its first node."""
 
@@ -35,10 +38,10 @@ def read(text: str) -> Iterator[str]:
             message += f"\n{line}" if message else ""
             continue
         if message:
-            yield message
+            yield COMPILED.sub(r"\1", message)
         level, said = begins[1], line[begins.end() :]
         for of_the_run, instead in OF_THE_RUN:
             said = of_the_run.sub(instead, said)
         message = f"{level}: {said}" if level != "debug" and said.strip() else ""
     if message:
-        yield message
+        yield COMPILED.sub(r"\1", message)
