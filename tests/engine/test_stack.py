@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from mage_dbt.settings import CHECKOUT
 from mage_dbt.workspace.identity_provider import BOT
 from tests.engine.conftest import BUILD_SECONDS, Stack
 from tests.live import wait_until
 from tests.login.conftest import try_to_sign_in
+from tests.security_page import keep_table
 
 PEOPLE, MACHINES, PROVIDER = (f"http://127.0.0.1:{port}" for port in (4180, 4181, 4183))
 
@@ -40,7 +40,6 @@ with MageApi(settings, Home(settings.workspace_home)) as mage:
     print(mage.fire(mage.api_trigger("daily_full_build"), {"cause": "start"}))
 """
 
-PAGE = CHECKOUT / "docs" / "security.md"
 BEGIN, END = "<!-- notebook: written by the tests -->\n", "<!-- end of notebook -->"
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS + 1800)
@@ -182,10 +181,4 @@ def test_what_a_notebook_reaches_is_in_the_page_of_security(
     tried = json.loads(stack.inside("mage", "python", "-P", "-", given=script).splitlines()[-1])
     lines = [f"| {what} | {'; '.join(answers)} |" for what, answers in tried]
     rows = "\n".join(["| Tried | Answered |", "|---|---|", *lines, ""])
-    text = PAGE.read_text()
-    found = re.search(f"{re.escape(BEGIN)}(.*?){re.escape(END)}", text, re.DOTALL)
-    assert found, f"{PAGE} has no place for the table"
-    if request.config.getoption("--write-attacks"):
-        PAGE.write_text(text.replace(found[0], f"{BEGIN}{rows}{END}"))
-        return
-    assert found[1] == rows, "another table: ./scripts/test tests/engine --engine --write-attacks"
+    keep_table(BEGIN, END, rows, request, "./scripts/test tests/engine --engine")

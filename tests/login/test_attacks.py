@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from mage_dbt.settings import CHECKOUT
 from tests.live import wait_until
 from tests.login import attacks_machines, attacks_people, wire  # noqa: F401, for their attacks
 from tests.login.attack import ATTACKS, Attack, Target, table
 from tests.login.conftest import Chain, WithLogin
+from tests.security_page import keep_table
 
-PAGE = CHECKOUT / "docs" / "security.md"
 BEGIN = "<!-- attacks: written by the tests -->\n"
 END = "<!-- end of attacks -->\n"
 
@@ -72,10 +70,4 @@ def test_the_page_of_security_has_the_table_of_this_run(request: pytest.FixtureR
     if missing := [one.tried for one in attacks if one not in answered]:
         pytest.skip(f"not run: only a part of the attacks was; missing {missing[0]}")
     rows = table((one, answered[one]) for one in sorted(attacks, key=lambda one: one.door))
-    text = PAGE.read_text()
-    found = re.search(f"{re.escape(BEGIN)}(.*?){re.escape(END)}", text, re.DOTALL)
-    assert found, f"{PAGE} has no place for the table"
-    if request.config.getoption("--write-attacks"):
-        PAGE.write_text(text.replace(found[0], f"{BEGIN}{rows}{END}"))
-        return
-    assert found[1] == rows, "another table: ./scripts/test tests/login --write-attacks writes it"
+    keep_table(BEGIN, END, rows, request, "./scripts/test tests/login")
