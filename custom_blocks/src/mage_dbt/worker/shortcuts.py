@@ -6,26 +6,36 @@ adapter was read for it; other adapters go dbt's way.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
+from types import FrameType
 from typing import Any
 
 from dbt.adapters.base import BaseAdapter
-from dbt.adapters.cache import RelationsCache, _CachedRelation, _make_ref_key
+from dbt.adapters.cache import RelationsCache, _CachedRelation
 from dbt.adapters.contracts.relation import Path
+from dbt.adapters.reference_keys import _make_ref_key, _ReferenceKey, lowercase
 from dbt.adapters.sql.impl import LIST_RELATIONS_MACRO_NAME, SQLAdapter
 from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import HookNode
 from dbt.flags import get_flags
 from dbt.plugins.manager import PluginManager
+from dbt.task.run import RunTask, get_hooks_by_tags
 from dbt.task.runnable import GraphRunnableTask
+from dbt_common import behavior_flags
 from dbt_common.clients.jinja import template_cache
 from dbt_common.exceptions import DbtBaseException
+from sqlparse.lexer import Lexer
 
-CALLED_BY_THE_ADAPTER = (
-    *("postgres__list_relations_without_caching", "postgres__list_schemas"),
-    *("postgres_get_relations", "postgres__create_schema", "run_hooks"),
+from mage_dbt.worker.plain_rows import PlainRows
+
+CALLED_BY_DBT = (
+    *("list_relations_without_caching", "list_schemas", "postgres_get_relations"),
+    *("postgres__create_schema", "drop_relation", "rename_relation"),
+    *("get_where_subquery", "run_hooks"),
 )
 """Macros that a run needs and that no materialization names."""
 
@@ -38,6 +48,8 @@ class Shortcuts:
         self._one_of_each_schema: list[Any] | None = None
         self._populate = GraphRunnableTask.populate_adapter_cache
         self._schemas = GraphRunnableTask.get_model_schemas
+        self._hooks: list[HookNode] | None = None
+        self._hooks_of = RunTask.get_hooks_by_type
         ours = self
 
         def populate(task: Any, adapter: Any, required_schemas: Any = None) -> None:
@@ -46,16 +58,28 @@ class Shortcuts:
         def schemas(task: Any, adapter: Any, selected_uids: Iterable[str]) -> Any:
             return ours._schemas_of(task, adapter, selected_uids)
 
+        def hooks(task: Any, kind: Any) -> list[HookNode]:
+            return ours._hooks_of_kind(task, kind)
+
         GraphRunnableTask.populate_adapter_cache = populate
         GraphRunnableTask.get_model_schemas = schemas
+        RunTask.get_hooks_by_type = hooks
         PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)
+        behavior_flags.BehaviorFlagRendered._default_source = staticmethod(_module_that_asks)
         _fill_the_cache_without_events()
+        _look_up_by_key()
         _match_by_name_first()
-        _list_alike()
+        rows = PlainRows(manifest)
+        _list_alike(rows)
+        _link_known(rows)
 
     def learn(self) -> None:
         """Looks at all nodes once, for all runs that are forked from this process."""
         self._one_of_each_schema = _one_of_each_schema(self._manifest)
+        self._hooks = [one for one in self._manifest.nodes.values() if isinstance(one, HookNode)]
+        # dbt makes these when a model first asks for a `ref` and a `source`.
+        _ = self._manifest.ref_lookup, self._manifest.source_lookup
+        Lexer.get_default_instance()  # type: ignore[no-untyped-call]
         for macro in _macros_of_a_run(self._manifest):
             with suppress(DbtBaseException):  # the run that calls it is told
                 template_cache.get_node_template(macro)
@@ -86,6 +110,12 @@ class Shortcuts:
             if node is not None and node.is_relational and not node.is_ephemeral
         }
 
+    def _hooks_of_kind(self, task: Any, kind: Any) -> list[HookNode]:
+        """The project's `on-run-start` or `on-run-end`, without a look at the other nodes."""
+        if task.manifest is not self._manifest or self._hooks is None:
+            return list(self._hooks_of(task, kind))
+        return sorted(get_hooks_by_tags(self._hooks, {kind}), key=task._hook_keyfunc)
+
 
 def _one_of_each_schema(manifest: Manifest) -> list[Any]:
     """Of dbt's nodes that may stand in the warehouse, one a schema."""
@@ -107,14 +137,9 @@ def _macros_of_a_run(manifest: Manifest) -> Iterator[Any]:
     begin = {
         f"materialization_{kind}_{whose}" for kind in kinds for whose in ("default", "postgres")
     }
-    begin |= {*CALLED_BY_THE_ADAPTER}
+    begin |= {*CALLED_BY_DBT}
     line = [one for one, macro in manifest.macros.items() if macro.name in begin]
-    line += {
-        up
-        for one in manifest.nodes.values()
-        if one.resource_type == "test"
-        for up in one.depends_on.macros
-    }
+    line += {up for one in manifest.nodes.values() for up in one.depends_on.macros}
     texts = Counter(macro.macro_sql for macro in manifest.macros.values())
     seen: set[str] = set()
     while line:
@@ -137,9 +162,10 @@ def _fill_the_cache_without_events() -> None:
         if kept.log_cache_events:
             add_with_event(kept, relation)
             return
-        cached = _CachedRelation(relation)
+        key = _make_ref_key(relation)
         with kept.lock:
-            kept._setdefault(cached)
+            kept.schemas.add((key.database, key.schema))
+            kept.relations.setdefault(key, _CachedRelation(relation))
 
     def add_link(kept: Any, referenced: Any, dependent: Any) -> None:
         if kept.log_cache_events:
@@ -158,7 +184,23 @@ def _fill_the_cache_without_events() -> None:
     RelationsCache.add, RelationsCache.add_link = add, add_link
 
 
-def _list_alike() -> None:
+def _look_up_by_key() -> None:
+    """dbt's cache keeps each relation by its names in lower case, and makes them again of each
+    relation to list those of one schema, as it does several times a model."""
+
+    def relations(kept: Any, database: str | None, schema: str | None) -> list[Any]:
+        wanted = lowercase(database), lowercase(schema)
+        with kept.lock:
+            return [
+                one.inner
+                for key, one in kept.relations.items()
+                if (key.database, key.schema) == wanted
+            ]
+
+    RelationsCache.get_relations = relations
+
+
+def _list_alike(rows: PlainRows) -> None:
     """dbt looks at all parts of each relation that stands in a schema, to make an object of it.
     Those of one kind differ in their names: dbt makes the first, the others are copies of it."""
     original = SQLAdapter.list_relations_without_caching
@@ -166,13 +208,60 @@ def _list_alike() -> None:
     def listed(adapter: Any, schema_relation: Any) -> list[Any]:
         if adapter.type() != "postgres":
             return list(original(adapter, schema_relation))
-        found = adapter.execute_macro(
-            LIST_RELATIONS_MACRO_NAME, kwargs={"schema_relation": schema_relation}
-        )
+        with rows.asked_for():
+            found = adapter.execute_macro(
+                LIST_RELATIONS_MACRO_NAME, kwargs={"schema_relation": schema_relation}
+            )
         first: dict[tuple[str, str, str], Any] = {}
         return [relation_like(first, adapter.Relation, *row) for row in found]
 
     SQLAdapter.list_relations_without_caching = listed
+
+
+def _link_known(rows: PlainRows) -> None:
+    """dbt makes two relations of each pair of a view and what it reads. Where both are in its cache
+    already, as they are unless a view was made in between, only their names are needed."""
+    try:
+        from dbt.adapters.postgres.impl import GET_RELATIONS_MACRO_NAME, PostgresAdapter
+    except ImportError:
+        return  # the team's dbt has another adapter
+
+    def link(adapter: Any, schemas: set[str]) -> None:
+        kept, database = adapter.cache, adapter.config.credentials.database
+        with rows.asked_for():
+            found = adapter.execute_macro(GET_RELATIONS_MACRO_NAME)
+        for schema_above, above, schema_below, below in found:
+            if schema_below.lower() not in schemas:
+                continue
+            pair = (schema_below, below), (schema_above, above)
+            keys = [
+                _ReferenceKey(database.lower(), schema.lower(), name.lower())
+                for schema, name in pair
+            ]
+            if kept.log_cache_events or not all(key in kept.relations for key in keys):
+                kept.add_link(
+                    *(
+                        adapter.Relation.create(database=database, schema=schema, identifier=name)
+                        for schema, name in pair
+                    )
+                )
+                continue
+            with kept.lock:
+                kept._add_link(*keys)
+
+    PostgresAdapter._link_cached_database_relations = link
+
+
+def _module_that_asks() -> str:
+    """The module that makes a behavior flag, which dbt finds by looking for the source file of each
+    frame of the stack."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name not in (behavior_flags.__name__, __name__):
+            return name
+        frame = frame.f_back
+    return "Unknown"
 
 
 def relation_like(
