@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzz = parser.getgroup("fuzz", "the fuzz of the HTTP API")
     fuzz.addoption("--fuzz-examples", type=int, default=10, help="examples for each operation (10)")
     fuzz.addoption("--fuzz-seed", type=int, default=1, help="the same seed is the same fuzz (1)")
-    parser.addoption("--campaign-size", type=int, help="requests or kills of a campaign")
+    parser.addoption("--campaign-size", type=int, help="requests, kills, acts or models")
     parser.addoption(
         "--write-attacks", action="store_true", help="write the attacks' table in docs/security.md"
     )

@@ -38,7 +38,7 @@ class Measuring:
             try:
                 with self._progress.during(f"preparing {one.name}"):
                     one.prepare()
-                    self._one(one, Measured.of(one))
+                    self.one(one, Measured.of(one))
             except (BuildFailed, WorkspaceError, OSError) as error:
                 self._leave_out(one, error)
                 continue
@@ -52,7 +52,7 @@ class Measuring:
         for number in range(repeats):
             at = number % len(contenders)
             for one in (*contenders[at:], *contenders[:at]):
-                self._one(one, self.measured[one.name])
+                self.one(one, self.measured[one.name])
             self._progress.say(f"round {number + 1} of {repeats} is over")
 
     def full_builds(self, contenders: Sequence[Contender]) -> None:
@@ -74,7 +74,8 @@ class Measuring:
             measured.memory = memory.peak
             self._progress.say(f"{one.name} built everything in {built.over - built.began:.1f} s")
 
-    def _one(self, contender: Contender, measured: Measured) -> None:
+    def one(self, contender: Contender, measured: Measured) -> None:
+        """Has a contender build the model once, and adds what it took. Raises BuildFailed."""
         self._log.mark()
         before = contender.cpu()
         built = contender.build(self._model)

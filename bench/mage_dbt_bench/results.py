@@ -36,8 +36,8 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             "what": self.what,
-            "to_sql_s": {**_spread(self.to_sql), "all": _rounded(self.to_sql)},
-            "wall_s": _spread(self.wall),
+            "to_sql_s": {**spread(self.to_sql), "all": _rounded(self.to_sql)},
+            "wall_s": spread(self.wall),
             "cpu_s": round(median(self.cpu), 3),
         }
         if self.full_build:
@@ -81,7 +81,16 @@ def table(report: Mapping[str, Any]) -> list[str]:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
-    return [*lines, *(f"{name}: left out, {why}" for name, why in report["left_out"].items())]
+    lines += (f"{name}: left out, {why}" for name, why in report["left_out"].items())
+    if commit := report.get("new_commit"):
+        lines += ["", "A new commit, seconds: least and median"]
+        width = max(map(len, commit))
+        lines += (
+            f"{name.ljust(width)}  {one['min']:7.3f}  {one['median']:7.3f}"
+            for name, one in commit.items()
+            if isinstance(one, dict)
+        )
+    return lines
 
 
 def _cells(row: Iterable[str], widths: Iterable[int]) -> Iterable[str]:
@@ -95,7 +104,8 @@ def _seconds(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Seconds: least and median."""
     return {"min": round(min(values), 4), "median": round(median(values), 4)}
 
 

@@ -93,7 +93,8 @@ class Stack:
             self.warehouse_environment,
             self._postgres.notebook_environment(),
         )
-        _commit(self.project.folder)
+        _git(self.project.folder, "init", "--quiet", "--initial-branch=main")
+        self.publish("A project to measure")
         self._supervisor.start(programs.git_sync(self.settings, self.home))
         self._supervisor.wait("git-sync")
         self._supervisor.start(programs.runner(self.settings, self.home, self._databases))
@@ -101,6 +102,13 @@ class Stack:
         self.client = RunnerClient(self.home.runner_socket)
         self.profile = Profile.of(self.settings, self.home)
         self.commit = self._live()
+
+    def publish(self, message: str) -> str:
+        """Commits what the project's folder holds, for git-sync to find; gives the SHA."""
+        folder = self.project.folder
+        _git(folder, "add", "--all")
+        _git(folder, "commit", "--quiet", "--message", message)
+        return _git(folder, "rev-parse", "HEAD")
 
     def start_mage(self) -> None:
         """Mage with the workspace's pipelines, once."""
@@ -211,15 +219,11 @@ def fresh(home: Home) -> None:
     shutil.rmtree(folder)
 
 
-def _commit(folder: Path) -> None:
-    """The project as a git repository on branch main."""
+def _git(folder: Path, *words: str) -> str:
+    """What git says."""
     author = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
-    for words in (
-        ("init", "--quiet", "--initial-branch=main"),
-        ("add", "--all"),
-        (*author, "commit", "--quiet", "--message", "A project to measure"),
-    ):
-        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    command = ["git", "-C", str(folder), *author, *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def free_ports(count: int) -> list[int]:

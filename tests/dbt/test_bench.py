@@ -36,5 +36,8 @@ def test_the_bench_measures_each_contender_and_writes_what_it_found(tmp_path: Pa
         one = told["contenders"][name]
         assert one["full_build_s"] > 0 and one["full_build_cpu_s"] > 0
         assert one["full_build_pss_mb"]["all"] > told["idle_pss_mb"]["postgres"] > 0
+    commit = told["new_commit"]
+    assert commit["ready_s"]["min"] > 0 and commit["dbt_parse_s"]["min"] > 0
+    assert commit["to_sql_meanwhile_s"]["requests"] > 0 and "to_sql_meanwhile_s" in done.stdout
     assert drawn.read_text().startswith("<svg")
     assert not (tmp_path / "home" / "bench").exists()
