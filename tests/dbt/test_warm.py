@@ -12,10 +12,14 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
+from mage_dbt.commit import Commit
+from mage_dbt.profile import Profile
 from mage_dbt.run import Run, RunState
 from mage_dbt.settings import CHECKOUT
 from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.worker.parent_process import Parent, ParentGone, Task
 from mage_dbt.workspace.progress import wait_for
 from tests.dbt.conftest import Stack
 from tests.live import command_line
@@ -138,3 +142,29 @@ def test_a_run_outlives_its_parent_and_can_be_cancelled(stack: Stack) -> None:
     assert time.monotonic() - began < 10
     assert stack.over(run).state is RunState.CANCELLED
     assert not stack.at_work("pg_sleep")
+
+
+def test_a_parent_that_cannot_be_understood_is_ended_and_says_so(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stack.postgres.warehouse_environment().items():
+        monkeypatch.setenv(name, value)
+    live = stack.client.status()["live"]["sha"][:12]
+    [ready] = stack.home.commits.glob(f"{live}-*/ready.json")
+    arguments = [
+        *("--project-dir", str(Commit.read(ready.parent).project)),
+        *Profile.of(stack.settings, stack.home).arguments(),
+        *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
+    ]
+    parent = Parent(Task(tuple(arguments), {}), dbt_environment(os.environ), tmp_path, "a test's")
+    assert not parent.told.result(60)["failed"]
+
+    def not_understood(_: Parent) -> bool:
+        raise IndexError("a message without a descriptor")
+
+    monkeypatch.setattr(Parent, "_hear_one", not_understood)
+    with pytest.raises(ParentGone, match="it ended"):
+        parent.fork(tmp_path, [2, 2, 2])
+    with pytest.raises(ParentGone, match="it ended"):
+        parent.fork(tmp_path, [2, 2, 2])
+    assert parent.children == 0 and not psutil.pid_exists(parent.pid)

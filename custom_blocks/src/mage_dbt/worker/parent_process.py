@@ -230,7 +230,11 @@ class Parent:
                 with suppress(FileNotFoundError):  # the project says `write_json: false`
                     self._manifest.chmod(0o444)
             self.told.set_result(told)
-            self._hear()
+            try:
+                self._hear()
+            except Exception:  # no descriptor was left for a child's, say: it could not go on
+                log.exception("warm %s", self.name)
+                self._process.kill()
         code = self._process.wait()
         with self._log:
             self._log.seek(0)
