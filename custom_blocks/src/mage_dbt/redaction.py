@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -38,22 +39,23 @@ def hide(*values: str) -> None:
 
 def scrub(text: str) -> str:
     """`text` without any secret this process knows, plain or encoded."""
-    for value in sorted(_known(), key=len, reverse=True):
-        for shape in _shapes(value):
-            if shape in text:
-                text = text.replace(shape, STARS)
-    return text
+    return _without(_known(), text)
 
 
 def scrub_data(data: Any) -> Any:
     """Plain data with every text in it scrubbed; numbers and the like stay as they are."""
-    if isinstance(data, str):
-        return scrub(data)
-    if isinstance(data, dict):
-        return {scrub_data(key): scrub_data(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [scrub_data(one) for one in data]
-    return data
+    known = _known()
+
+    def scrubbed(part: Any) -> Any:
+        if isinstance(part, str):
+            return _without(known, part)
+        if isinstance(part, dict):
+            return {scrubbed(key): scrubbed(value) for key, value in part.items()}
+        if isinstance(part, list | tuple):
+            return [scrubbed(one) for one in part]
+        return part
+
+    return scrubbed(data)
 
 
 class Formatter(logging.Formatter):
@@ -70,7 +72,16 @@ def log_to_standard_error(level: int, layout: str) -> None:
     logging.basicConfig(level=level, handlers=[handler])
 
 
-def _known() -> set[str]:
+def _without(secrets: Sequence[str], text: str) -> str:
+    for value in secrets:
+        for shape in _shapes(value):
+            if shape in text:
+                text = text.replace(shape, STARS)
+    return text
+
+
+def _known() -> list[str]:
+    """All secrets, longest first: one may be a part of another."""
     named = {
         value
         for name, value in os.environ.items()
@@ -78,7 +89,7 @@ def _known() -> set[str]:
         and not name.endswith((NAMES_A_FILE, "_DIR"))
         and len(value.strip()) >= SHORTEST
     }
-    return named | _hidden
+    return sorted(named | _hidden, key=len, reverse=True)
 
 
 @lru_cache(maxsize=256)

@@ -27,6 +27,7 @@ from dbt.task.run import RunTask, get_hooks_by_tags
 from dbt.task.runnable import GraphRunnableTask
 from dbt_common import behavior_flags
 from dbt_common.clients.jinja import template_cache
+from dbt_common.events import functions
 from dbt_common.exceptions import DbtBaseException
 from sqlparse.lexer import Lexer
 
@@ -66,6 +67,7 @@ class Shortcuts:
         RunTask.get_hooks_by_type = hooks
         PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)
         behavior_flags.BehaviorFlagRendered._default_source = staticmethod(_module_that_asks)
+        _know_the_secrets()
         _fill_the_cache_without_events()
         _look_up_by_key()
         _match_by_name_first()
@@ -150,6 +152,13 @@ def _macros_of_a_run(manifest: Manifest) -> Iterator[Any]:
             line += macro.depends_on.macros
             if texts[macro.macro_sql] == 1:
                 yield macro
+
+
+def _know_the_secrets() -> None:
+    """dbt looks through the whole environment for secrets to hide, twice for each line of its log.
+    A worker's environment is the one it was started with."""
+    secrets = functions.env_secrets()
+    functions.env_secrets = lambda: secrets
 
 
 def _fill_the_cache_without_events() -> None:
