@@ -21,10 +21,12 @@ LOOK_SECONDS = 0.2
 class MagePipeline:
     """The API triggers of one Mage, looked up once."""
 
-    def __init__(self, settings: Settings, home: Home, pipelines: Iterable[str]) -> None:
+    def __init__(
+        self, settings: Settings, home: Home, pipelines: Iterable[str], progress: Progress
+    ) -> None:
         """Waits until Mage, just started, knows the triggers of `pipelines`."""
         self._mage = MageApi(settings, home)
-        self._progress = Progress(time.time())
+        self._progress = progress
         self._triggers = {name: self._trigger(name) for name in pipelines}
 
     def _trigger(self, pipeline: str) -> int:

@@ -52,7 +52,7 @@ class Stack:
         """`main` is the workspace whose environments are used."""
         self.home = Home(main.root / "bench")
         self.project = project
-        self._progress = progress
+        self.progress = progress
         self._main = main
         ports = zip(("POSTGRES_PORT", "RUNNER_PORT", "MAGE_PORT"), free_ports(3), strict=True)
         self.settings = Settings.load(
@@ -75,7 +75,7 @@ class Stack:
             self.home.environments.symlink_to(self._main.environments.resolve())
         for secret in (self.home.api_token, self.home.runner_to_mage_secret):
             read_or_make(secret)
-        self._supervisor = Supervisor(self.home, self._progress)
+        self._supervisor = Supervisor(self.home, self.progress)
         self._postgres = Postgres(self.home, self.settings.postgres_port)
         self._postgres.prepare()
         self._supervisor.start(self._postgres.program())
@@ -167,11 +167,6 @@ class Stack:
         """All processes of the workspace that run now, by the name of what they belong to."""
         return {name: tree(pid) for name, pid in self.pids().items()}
 
-    def beside(self) -> list[psutil.Process]:
-        """This process's children that are no keepers of the workspace's processes."""
-        kept = set(self.pids().values())
-        return [one for one in psutil.Process().children() if one.pid not in kept]
-
     def pids(self) -> dict[str, int]:
         """Of the keepers, by name."""
         if not self.home.processes.exists():
@@ -187,7 +182,7 @@ class Stack:
             found = list(self.home.commits.glob("*/ready.json"))
             return found if status["live"] and found else "the runner is parsing"
 
-        found = wait_for("the project to be parsed", probe, READY_SECONDS, self._progress, 0.5)
+        found = wait_for("the project to be parsed", probe, READY_SECONDS, self.progress, 0.5)
         return Commit.read(found[0].parent)
 
     def _log_ddl(self) -> None:

@@ -61,7 +61,8 @@ class MageBlock:
         ):
             self._write_pipeline(project, name, flags, token)
         self._stack.start_program(self._program())
-        self._pipeline = MagePipeline(self._settings, self._home, ("build_one", "build_all"))
+        pipelines = ("build_one", "build_all")
+        self._pipeline = MagePipeline(self._settings, self._home, pipelines, self._stack.progress)
 
     def build(self, model: str | None) -> Built:
         assert self._pipeline is not None
