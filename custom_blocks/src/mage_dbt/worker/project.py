@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dbt.mp_context
 import dbt.task.runnable
@@ -29,8 +29,10 @@ from dbt_common.events.base_types import EventMsg
 from mage_dbt.redaction import scrub
 from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
-from mage_dbt.worker.selector import Selector
-from mage_dbt.worker.shortcuts import Shortcuts
+
+if TYPE_CHECKING:
+    from mage_dbt.worker.selector import Selector
+    from mage_dbt.worker.shortcuts import Shortcuts
 
 QUIET = ("--quiet", "--no-use-colors", "--no-version-check", "--no-send-anonymous-usage-stats")
 
@@ -83,8 +85,14 @@ class Project:
 
         Compiler.compile = compile_once
         self._known = __version__.startswith(KNOWN)
-        self._selector = Selector(manifest) if self._known else None
-        self._shortcuts = Shortcuts(manifest) if self._known else None
+        self._selector: Selector | None = None
+        self._shortcuts: Shortcuts | None = None
+        if self._known:
+            # Only then: they take of dbt what another version may not have.
+            from mage_dbt.worker.selector import Selector
+            from mage_dbt.worker.shortcuts import Shortcuts
+
+            self._selector, self._shortcuts = Selector(manifest), Shortcuts(manifest)
         # It grows with the project, and is the same for every run of a commit, whose folder has it.
         dbt.task.runnable.write_manifest = lambda *_: None
 
