@@ -68,6 +68,8 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
         project = Project.parse(arguments)
     except NotParsed as error:
         return None, {"failed": "parse", "message": str(error)}
+    # What was parsed stays: no collection from here on looks through all of it.
+    gc.freeze()
     project.warm(arguments)
     dbt.adapters.factory.reset_adapters()
     return project, {"failed": "", **(describe(project.manifest) if task.describe else {})}
