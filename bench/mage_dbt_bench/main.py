@@ -90,8 +90,11 @@ def _measure(stack: Stack, options: argparse.Namespace, progress: Progress) -> d
         if options.full_builds:
             measuring.full_builds(ready)
             if api := next((one for one in ready if isinstance(one, WarmApi)), None):
-                found = new_commit.measure(stack, api, measuring.one, progress)
-                commits = {"new_commit": found.to_json()}
+                try:
+                    found = new_commit.measure(stack, api, measuring.one, progress)
+                    commits = {"new_commit": found.to_json()}
+                except BuildFailed as error:  # what was measured before is not lost with it
+                    measuring.left_out["new_commit"] = str(error)
     finally:
         for one in ready:
             one.close()

@@ -20,7 +20,7 @@ from typing import Any
 from mage_dbt.workspace.progress import Progress
 from mage_dbt_bench.contender import BuildFailed, Contender
 from mage_dbt_bench.results import Measured, spread
-from mage_dbt_bench.stack import Stack
+from mage_dbt_bench.stack import READY_SECONDS, Stack
 
 ROUNDS = 3
 REQUESTS = 5
@@ -105,15 +105,20 @@ class _Publication:
         return not self._watch.is_alive()
 
     def wait(self) -> None:
+        """Raises BuildFailed when it did not become ready."""
         self._watch.join()
+        if not self.seconds:
+            raise BuildFailed(f"commit {self._sha[:7]} was not ready after {READY_SECONDS:.0f} s")
 
     def _look(self) -> None:
-        while self._published.readlink().name != self._sha:
+        began = published = time.monotonic()
+        while time.monotonic() < began + READY_SECONDS:
+            if self._published.readlink().name != self._sha:
+                published = time.monotonic()
+            elif list(self._commits.glob(f"{self._sha[:12]}-*/ready.json")):
+                self.seconds = time.monotonic() - published
+                return
             time.sleep(LOOK_SECONDS)
-        began = time.monotonic()
-        while not list(self._commits.glob(f"{self._sha[:12]}-*/ready.json")):
-            time.sleep(LOOK_SECONDS)
-        self.seconds = time.monotonic() - began
 
 
 def _dbt_parse(stack: Stack) -> float:
