@@ -9,15 +9,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psutil
-import psycopg
 from psycopg import sql
 
 from mage_dbt.redaction import _shapes
-from tests.live import LiveWorkspace, command_line
+from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
+from tests.harness.base import command_line
+from tests.harness.workspace import Workspace
 
 
 def places(
-    live: LiveWorkspace,
+    live: Workspace,
     secrets: Mapping[str, str],
     heard: Mapping[str, str],
     allowed: Collection[tuple[str, str]] = (),
@@ -62,9 +63,9 @@ def places(
     return found
 
 
-def _files(live: LiveWorkspace) -> Iterator[tuple[Path, bytes]]:
+def _files(live: Workspace) -> Iterator[tuple[Path, bytes]]:
     home = live.home
-    yield live.log, live.log.read_bytes()
+    yield live.start_log, live.start_log.read_bytes()
     for root, folders, names in os.walk(home.root):
         here = Path(root)
         folders[:] = [one for one in folders if here / one not in (home.secrets, home.postgres)]
@@ -74,14 +75,8 @@ def _files(live: LiveWorkspace) -> Iterator[tuple[Path, bytes]]:
                 yield file, file.read_bytes()
 
 
-def _rows(live: LiveWorkspace) -> Iterator[tuple[str, str]]:
-    with psycopg.connect(
-        host="127.0.0.1",
-        port=live.settings.postgres_port,
-        user="postgres",
-        password=(live.home.secrets / "postgres-superuser").read_text(),
-        dbname="workspace",
-    ) as connection:
+def _rows(live: Workspace) -> Iterator[tuple[str, str]]:
+    with live.connect(SUPERUSER, WORKSPACE) as connection:
         tables = connection.execute(
             "select schemaname, tablename from pg_tables"
             " where schemaname in ('ledger', 'line', 'mage')"

@@ -1,16 +1,33 @@
-"""What every test may use, and the report of what was not run."""
+"""What every test may use, and the report of what was not run. See tests/README.md."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
-from mage_dbt.workspace import browser
-from tests.live import LiveWorkspace, share_environments
+from mage_dbt.workspace import browser, identity_provider, oauth2_proxy
+from mage_dbt.workspace.environments import MAGE
+from tests.harness import database, environments, login, scheduling
+from tests.harness import mage as mage_harness
+from tests.harness import runner as runners
+from tests.harness.database import Database
+from tests.harness.login import Login, WithLogin
+from tests.harness.mage import Mage
+from tests.harness.runner import Runner
+from tests.harness.waiting import progress
+from tests.harness.workspace import Workspace
+
+# Chromium would otherwise try to reach its maker's servers, and as root it needs no sandbox.
+CHROMIUM_ARGUMENTS = [
+    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,15 +48,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="the differential test in full: every act cold too, every behaviour on the older dbt",
     )
+    parser.addoption(
+        "--write-seconds", action="store_true", help="write tests/seconds.json, the tests' order"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(scheduling.Stopwatch(config.getoption("--write-seconds")))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return scheduling.processes(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    scheduling.arrange(items)
+    for item in items:
+        item.user_properties.append(("group", scheduling.group_of(item)))
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The system's Chromium; without one the test is not run, which in CI is a failure."""
+    browser.install(progress())
     found = browser.find()
     if found is None:
         not_run("no Chromium here; install the system's package chromium")
     return found
+
+
+@pytest.fixture
+def page(chromium: Path) -> Iterator[Page]:
+    """An empty page of a browser that knows nobody."""
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        page = window.new_page(viewport={"width": 1720, "height": 900})
+        page.set_default_timeout(60_000)
+        yield page
+        window.close()
 
 
 def not_run(reason: str) -> NoReturn:
@@ -49,14 +96,97 @@ def not_run(reason: str) -> NoReturn:
     pytest.skip(f"not run: {reason}")
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """This process's PostgreSQL, whose databases `renew` makes new; nobody stops it."""
+    with database.started(tmp_path_factory.mktemp("server"), durable=False) as found:
+        found.prepare()
+        found.keep_as_templates()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def runner(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runner]:
+    """The file's runner on `tests/projects/<PROJECT>` (the file names it).
+
+    On a server of its own where the file says `OWN_POSTGRESQL`.
+    """
+    folder = tmp_path_factory.mktemp("runner")
+    own = getattr(request.module, "OWN_POSTGRESQL", False)
+    given = None if own else request.getfixturevalue("server")
+    with runners.on_project(folder, given, request.module.PROJECT) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mage_python() -> Path:
+    """The Python of Mage's environment, patched."""
+    return environments.python(MAGE)
+
+
+@pytest.fixture(scope="session")
+def mage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mage]:
+    """A Mage without a login, with the pipelines of the template."""
+    with mage_harness.started(tmp_path_factory.mktemp("mage")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A started workspace on `tests/projects/steps`, whose first build is over."""
+    found = Workspace.on_project(tmp_path_factory.mktemp("workspace"), "steps")
+    found.start_and_wait()
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
 @pytest.fixture
-def new_workspace(tmp_path: Path) -> Iterator[LiveWorkspace]:
+def new_workspace(tmp_path: Path) -> Iterator[Workspace]:
     """A workspace that was never started, with the environments that are installed already."""
-    live = LiveWorkspace(tmp_path / "home")
-    share_environments(live.home)
-    yield live
-    if live.started:
-        live.stop()
+    found = Workspace(tmp_path / "home")
+    environments.share(found.home)
+    yield found
+    if found.started:
+        found.stop()
+
+
+@pytest.fixture(scope="session")
+def proxy_program() -> Path:
+    """oauth2-proxy, built with Go by the first test that needs it."""
+    if shutil.which("go") is None:
+        not_run("no Go here; oauth2-proxy is built with it")
+    return oauth2_proxy.ensure(environments.installed(), progress())
+
+
+@pytest.fixture(scope="session")
+def provider_program() -> Path:
+    """The development identity provider, made by the first test that needs it."""
+    if shutil.which("npm") is None:
+        not_run("no node and npm here; the development identity provider is made with them")
+    return identity_provider.ensure(environments.installed(), progress())
+
+
+@pytest.fixture(scope="session")
+def doors_open(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
+) -> Iterator[Login]:
+    """The proxies and the provider that most tests of the login share."""
+    folder = tmp_path_factory.mktemp("login")
+    with login.started(folder, proxy_program, (login.stranger(folder),)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def with_login(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
+) -> Iterator[WithLogin]:
+    """A whole workspace with a login, on the project `steps`; its first build is over."""
+    with login.whole_workspace(tmp_path_factory.mktemp("with-login")) as found:
+        yield found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

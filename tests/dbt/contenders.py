@@ -20,22 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from mage_dbt.errors import BadSelection, RequestError
-from mage_dbt.home import Home
 from mage_dbt.profile import EMBEDDED, EMBEDDED_TARGET
 from mage_dbt.settings import CHECKOUT
 from mage_dbt.worker import EVENTS_FILE, Job, Worker
 from mage_dbt.worker.cold import dbt_environment
-from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, Postgres
-from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt.workspace.postgres import WAREHOUSE
 from tests.dbt import scene
 from tests.dbt.behaviours import Act
 from tests.dbt.outcome import Outcome, plain, read_folder
-from tests.live import free_ports, wait_until
+from tests.harness.database import Database
+from tests.harness.waiting import wait_until
 
 ACT_SECONDS = 600.0
 
@@ -74,38 +70,31 @@ class Prepared:
     parsed: Path
 
 
-class Server:
-    """An embedded PostgreSQL with the workspace's roles, and a database for each contender."""
+class Server(Database):
+    """A server of a contender's own: a database by its name, which is the warehouse meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        self._home = Home(folder / "home")
-        self._home.logs.mkdir(parents=True)
-        self._postgres = Postgres(self._home, free_ports(1)[0])
-        self._postgres.prepare()
-        self._supervisor = Supervisor(self._home, Progress(0))
-        self._supervisor.start(self._postgres.program())
-        self._supervisor.wait("postgres")
-        self._postgres.prepare_warehouse()
-        self._admin("alter database {} rename to {}", WAREHOUSE, PRISTINE)
-        self.environ = self._postgres.warehouse_environment()
+        super().__init__(folder / "home")
+        self.start()
+        self.postgres.prepare_warehouse()
+        self.admin("alter database {} rename to {}", WAREHOUSE, PRISTINE)
+        self.environ = self.postgres.warehouse_environment()
         self.profiles = folder / "profiles"
         shutil.copytree(CHECKOUT / "dbt" / "profiles", self.profiles)
 
-    def stop(self) -> None:
-        self._supervisor.stop([["postgres"]])
-
     def make(self, name: str) -> None:
-        self._admin("create database {} template {} owner dbt", name, PRISTINE)
+        self.admin("create database {} template {} owner dbt", name, PRISTINE)
 
     def drop(self, name: str) -> None:
-        self._admin("drop database {} with (force)", name)
+        self.admin("drop database {} with (force)", name)
 
     @contextmanager
     def warehouse(self, name: str) -> Iterator[str]:
         """The database `name` is the warehouse; gives its URL for the role that owns it."""
-        self._admin("alter database {} rename to {}", name, WAREHOUSE)
+        self.admin("alter database {} rename to {}", name, WAREHOUSE)
+        password = (self.home.secrets / "postgres-dbt").read_text()
         try:
-            yield self._url(WAREHOUSE, "dbt")
+            yield f"postgresql://dbt:{password}@127.0.0.1:{self.port}/{WAREHOUSE}"
         finally:
             self._rename_when_left(name)
 
@@ -117,25 +106,12 @@ class Server:
     def _rename_when_left(self, name: str) -> None:
         def probe() -> bool | str:
             try:
-                self._admin("alter database {} rename to {}", WAREHOUSE, name)
+                self.admin("alter database {} rename to {}", WAREHOUSE, name)
             except psycopg.errors.ObjectInUse as error:
                 return str(error)
             return True
 
-        wait_until("every session to have left the warehouse", probe, 20)
-
-    def _admin(self, statement: str, *names: str) -> None:
-        with psycopg.connect(self._url("postgres", SUPERUSER), autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*(sql.Identifier(one) for one in names)))
-
-    def _url(self, database: str, role: str) -> str:
-        secret = "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"
-        password = read_or_make(self._home.secrets / secret)
-        return f"postgresql://{role}:{password}@127.0.0.1:{self._postgres_port}/{database}"
-
-    @property
-    def _postgres_port(self) -> str:
-        return self._postgres.warehouse_environment()["WAREHOUSE_PORT"]
+        wait_until("every session to have left the warehouse", probe)
 
 
 @dataclass

@@ -9,20 +9,25 @@ import random
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests.dbt.test_differential import KNOWN, Cast, Stage, cast
-
-__all__ = ["cast"]
+from tests.dbt.stage import KNOWN, Cast, Stage, assembled
 
 PLAYED_AT_ONCE = 4
 """Random acts on one project; each such play begins with an empty warehouse."""
 
 SIZE = 20
 """Random acts without --campaign-size."""
+
+
+@pytest.fixture
+def cast(tmp_path: Path) -> Iterator[Cast]:
+    with assembled(tmp_path / "cast") as found:
+        yield found
 
 
 @pytest.mark.timeout(7200)

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mage_dbt.home import Home
-from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import environments
+from mage_dbt.settings import CHECKOUT
 from mage_dbt.workspace.environments import OLDER
-from mage_dbt.workspace.progress import Progress
+from tests.harness import environments
 
 SECONDS = 5400
 """The usual behaviours take ten minutes, all of them an hour where much else is done."""
@@ -23,9 +21,7 @@ SECONDS = 5400
 
 @pytest.fixture(scope="module")
 def older_python() -> Path:
-    home = Home(Settings.load().workspace_home)
-    environments.ensure(home, [OLDER], Progress(0))
-    return environments.python_of(home, OLDER)
+    return environments.python(OLDER)
 
 
 @pytest.mark.timeout(SECONDS + 300)

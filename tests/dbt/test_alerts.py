@@ -18,11 +18,12 @@ import psycopg
 import pytest
 
 from mage_dbt.run import Run, RunState
-from mage_dbt.workspace.progress import wait_for
-from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
-from tests.dbt.test_bad_luck import answering, kill
-from tests.live import free_ports
-from tests.services import Service, hanging_service, service
+from tests.harness import runner as runners
+from tests.harness.database import Database
+from tests.harness.ports import free_ports
+from tests.harness.runner import Runner
+from tests.harness.services import Service, hanging_service, service
+from tests.harness.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -35,10 +36,10 @@ BROKEN = "select id / 0 as id from {{ ref('numbers') }}"
 
 
 class Told:
-    """A stack, the services its alerts go to, and what its ledger says of them."""
+    """A runner, the services its alerts go to, and what its ledger says of them."""
 
-    def __init__(self, stack: Stack, services: dict[str, Service], hanging: str) -> None:
-        self.stack = stack
+    def __init__(self, runner: Runner, services: dict[str, Service], hanging: str) -> None:
+        self.runner = runner
         self.services = services
         refusing = f"json://{CANARY}:{CANARY}@127.0.0.1:{free_ports(1)[0]}/{CANARY}"
         self.lines = [
@@ -56,7 +57,7 @@ class Told:
 
     def write(self, *lines: str) -> None:
         """Writes the secret file, as a person would."""
-        file = self.stack.home.alert_urls
+        file = self.runner.home.alert_urls
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name("aside")
         aside.touch(mode=0o600)
@@ -64,7 +65,7 @@ class Told:
         aside.rename(file)
 
     def ledger(self, query: str, *values: Any) -> list[Any]:
-        with psycopg.connect(self.stack.postgres.url("runner")) as connection:
+        with psycopg.connect(self.runner.postgres.url("runner")) as connection:
             return connection.execute(query, values).fetchall()
 
     def outcomes(self, key: str) -> dict[str, set[str]]:
@@ -77,7 +78,7 @@ class Told:
         return found
 
     def until(self, what: str, probe: Callable[[], T | str]) -> T:
-        return wait_for(what, probe, TELL_SECONDS, self.stack.progress)
+        return wait_until(what, probe, TELL_SECONDS)
 
     def received(self, words: str) -> dict[str, Any]:
         """Waits until the good service has exactly one message with these words."""
@@ -90,16 +91,15 @@ class Told:
         return self.until(f"a message about {words}", probe)
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.stack.client.status()["alerts"]
+        found: dict[str, Any] = self.runner.client.status()["alerts"]
         return found
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    """A stack whose deadline is near: the morning was due a minute ago."""
+def told(tmp_path_factory: pytest.TempPathFactory, server: Database) -> Iterator[Told]:
+    """A runner whose deadline is near: the morning was due a minute ago."""
     folder = tmp_path_factory.mktemp("told")
-    repository = make_repository(folder / "repository", "steps")
-    # A zone in which it is not almost midnight, and a morning that is due when the stack is up.
+    # A zone in which it is not almost midnight, and a morning that is due when the runner is up.
     zone = "Etc/GMT+9" if datetime.now(UTC).hour >= 16 else "UTC"
     now = datetime.now(ZoneInfo(zone))
     due, over_by = now + timedelta(minutes=2), now + timedelta(minutes=3)
@@ -109,25 +109,22 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             "failing": all_services.enter_context(service(500)),
         }
         hanging = all_services.enter_context(hanging_service())
-        stack = start_stack(
+        begun = runners.on_project(
             folder,
-            DBT_METRIC_REPO=str(repository),
+            server,
+            "steps",
             DAILY_BUILD_TIMEZONE=zone,
             DAILY_BUILD_AT=f"{due:%H:%M}",
             MORNING_BUILD_OVER_BY=f"{over_by:%H:%M}",
         )
-        try:
-            stack.live(git(repository, "rev-parse", "HEAD"))
-            yield Told(stack, services, hanging)
-        finally:
-            stop_stack(stack)
+        yield Told(all_services.enter_context(begun), services, hanging)
 
 
 def test_without_a_file_nobody_is_told_and_status_says_so(told: Told) -> None:
     lines = told.until("the watcher's first look", lambda: told.status()["told"] or "nothing yet")
-    assert "nobody is told" in lines[0] and str(told.stack.home.alert_urls) in lines[0]
-    stack = told.stack
-    run = stack.run(cause="api", caller="bot", select="no_such_model")
+    assert "nobody is told" in lines[0] and str(told.runner.home.alert_urls) in lines[0]
+    runner = told.runner
+    run = runner.run(cause="api", caller="bot", select="no_such_model")
     assert run.state is RunState.ERROR
     key = f"failure:{run.id}"
     told.until(
@@ -152,9 +149,9 @@ def test_the_file_is_read_when_it_comes_and_a_wrong_line_is_known_by_its_number(
 
 
 def test_what_is_watched_by_the_one_who_asked_is_not_told(told: Told) -> None:
-    run = told.stack.run(cause="tool", caller="kim", select="no_such_model")
+    run = told.runner.run(cause="tool", caller="kim", select="no_such_model")
     assert run.state is RunState.ERROR
-    bot = told.stack.run(cause="api", caller="release bot", select="no_such_model")
+    bot = told.runner.run(cause="api", caller="release bot", select="no_such_model")
     assert "No model" in told.received("Run by release bot")["message"]
     keys = told.ledger("select key from ledger.alert where run in (%s, %s)", run.id, bot.id)
     assert keys == [(f"failure:{bot.id}",)]
@@ -167,10 +164,10 @@ def test_a_morning_that_does_not_begin_is_told_once(told: Told) -> None:
 
 
 def test_a_failed_morning_is_told_in_five_lines_that_say_what_and_who(told: Told) -> None:
-    stack = told.stack
-    stack.live(stack.commit("Divide <script> @channel by zero", facts=BROKEN))
+    runner = told.runner
+    runner.live(runner.commit("Divide <script> @channel by zero", facts=BROKEN))
     begun = time.monotonic()
-    run = stack.run(cause="schedule", caller="Mage, trigger Every morning")
+    run = runner.run(cause="schedule", caller="Mage, trigger Every morning")
     seconds = time.monotonic() - begun
     assert run.state is RunState.ERROR and run.morning
     text = told.received(f"--of {run.id}")
@@ -203,7 +200,7 @@ def test_a_dead_a_failing_and_a_hanging_service_are_known_and_disturb_nobody(tol
     )
     problems = " ".join(told.status()["problems"])
     assert "line 3, JSON: it answered 500" in problems
-    run = told.stack.run(select="apart")
+    run = told.runner.run(select="apart")
     assert run.state is RunState.SUCCESS
     told.services["failing"].status = 200
     morning = f"failure:{failed_morning(told).id}"
@@ -218,20 +215,20 @@ def test_a_dead_a_failing_and_a_hanging_service_are_known_and_disturb_nobody(tol
 
 def failed_morning(told: Told) -> Run:
     found = told.ledger("select id from ledger.run where morning is not null")
-    return told.stack.client.run(found[0][0])
+    return told.runner.client.run(found[0][0])
 
 
 def test_a_failed_rerun_is_told_and_the_one_that_repairs_it_tells_when_and_by_whom(
     told: Told,
 ) -> None:
-    stack = told.stack
+    runner = told.runner
     failed = failed_morning(told)
-    again = stack.run(operation="rerun_failed", of=failed.id, caller="kim", why="once more")
+    again = runner.run(operation="rerun_failed", of=failed.id, caller="kim", why="once more")
     assert again.state is RunState.ERROR
     text = told.received(f"--of {again.id}")
     assert text["title"] == f"Rerun of daily build of {failed.morning} failed: facts"
-    stack.live(stack.commit("Divide by one", facts="select id, amount from {{ ref('numbers') }}"))
-    fixed = stack.run(operation="rerun_failed", of=again.id, caller="lee", why="repaired")
+    runner.live(runner.commit("Divide by one", facts="select id, amount from {{ ref('numbers') }}"))
+    fixed = runner.run(operation="rerun_failed", of=again.id, caller="lee", why="repaired")
     assert fixed.state is RunState.SUCCESS, fixed.detail
     text = told.received(f"show {fixed.id}")
     assert text["title"] == f"Fixed: daily build of {failed.morning}"
@@ -245,25 +242,25 @@ def test_a_failed_rerun_is_told_and_the_one_that_repairs_it_tells_when_and_by_wh
 
 
 def test_a_failure_before_a_kill_is_told_once_after_the_restart(told: Told) -> None:
-    stack = told.stack
+    runner = told.runner
     told.good.status = 503
-    run = stack.run(cause="api", caller="night bot", select="no_such_model")
+    run = runner.run(cause="api", caller="night bot", select="no_such_model")
     key = f"failure:{run.id}"
     told.until(
         "a try that failed",
         lambda: "failed it answered 503" in told.outcomes(key).get("line 2, JSON", ()) or "none",
     )
-    kill(stack, "mage_dbt.runner")
+    runner.kill("mage_dbt.runner")
     told.good.received.clear()
     told.good.status = 200
-    answering(stack)
+    runner.answering()
     told.received("Run by night bot")
     told.until(
         "the delivery in the ledger",
         lambda: "delivered" in told.outcomes(key)["line 2, JSON"] or str(told.outcomes(key)),
     )
-    kill(stack, "mage_dbt.runner")
-    answering(stack)
+    runner.kill("mage_dbt.runner")
+    runner.answering()
     told.until("the watcher to look", lambda: "line 2" in str(told.status()) or str(told.status()))
     assert len(told.good.about("Run by night bot")) == 1
     assert len(told.good.about("has not begun")) == 0
@@ -273,7 +270,7 @@ def test_the_tool_sends_a_test_message_and_shows_who_is_told(told: Told) -> None
     def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "mage_dbt.cli", *arguments],
-            env={"PATH": os.environ["PATH"], **told.stack.settings.as_environment()},
+            env={"PATH": os.environ["PATH"], **told.runner.settings.as_environment()},
             capture_output=True,
             text=True,
             timeout=120,
@@ -298,14 +295,14 @@ def test_history_of_alerts_cannot_be_changed(told: Told) -> None:
         "truncate ledger.alert_delivery",
     ):
         with (
-            psycopg.connect(told.stack.postgres.url("ledger")) as owner,
+            psycopg.connect(told.runner.postgres.url("ledger")) as owner,
             pytest.raises(psycopg.Error, match="append-only"),
         ):
             owner.execute(change.encode())
 
 
 def test_the_addresses_are_nowhere_but_in_their_file(told: Told) -> None:
-    home = told.stack.home
+    home = told.runner.home
     for file in home.root.rglob("*"):
         if file == home.alert_urls or not file.is_file() or file.is_symlink():
             continue
@@ -315,6 +312,6 @@ def test_the_addresses_are_nowhere_but_in_their_file(told: Told) -> None:
     rows += told.ledger("select to_jsonb(d)::text from ledger.alert_delivery d")
     rows += told.ledger("select to_jsonb(e)::text from ledger.event e")
     assert len(rows) > 10 and CANARY not in json.dumps(rows)
-    assert CANARY not in json.dumps(told.stack.client.status())
+    assert CANARY not in json.dumps(told.runner.client.status())
     assert (home.logs / "runner.log").read_text().count("delivered") > 2
     assert Path(home.alert_urls).read_text().count(CANARY) > 5

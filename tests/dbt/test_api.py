@@ -18,8 +18,8 @@ from mage_dbt.api.limits import CallLimits
 from mage_dbt.errors import KeyReused
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
-from mage_dbt.workspace.progress import wait_for
-from tests.dbt.conftest import Stack
+from tests.harness.runner import Runner
+from tests.harness.waiting import wait_until
 
 PROJECT = "steps"
 
@@ -27,10 +27,10 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    token = stack.home.api_token.read_text()
+def http(runner: Runner) -> Iterator[httpx.Client]:
+    token = runner.home.api_token.read_text()
     with httpx.Client(
-        base_url=f"http://{HOST}:{stack.settings.runner_port}",
+        base_url=f"http://{HOST}:{runner.settings.runner_port}",
         headers={"Authorization": f"Bearer {token}"},
         timeout=60,
         trust_env=False,
@@ -39,26 +39,26 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def built(stack: Stack) -> Run:
+def built(runner: Runner) -> Run:
     """A run of everything, over."""
-    run = stack.run(why="the beginning", caller="Kim", select="numbers facts+ apart")
+    run = runner.run(why="the beginning", caller="Kim", select="numbers facts+ apart")
     assert run.state is RunState.SUCCESS, run.detail
     return run
 
 
 @pytest.fixture(scope="module")
-def failed(stack: Stack, built: Run) -> Run:
+def failed(runner: Runner, built: Run) -> Run:
     """A run with a failed and a skipped node, over; the model is repaired afterwards."""
-    good = (stack.repository / "models" / "facts.sql").read_text()
-    stack.live(stack.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
-    run = stack.run(select="facts+", why="it breaks")
+    good = (runner.repository / "models" / "facts.sql").read_text()
+    runner.live(runner.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
+    run = runner.run(select="facts+", why="it breaks")
     assert run.state is RunState.ERROR
-    stack.live(stack.commit("Repair facts", facts=good))
+    runner.live(runner.commit("Repair facts", facts=good))
     return run
 
 
-def ledger(stack: Stack, sql: str, *values: Any) -> list[Any]:
-    with psycopg.connect(stack.postgres.url("runner")) as connection:
+def ledger(runner: Runner, sql: str, *values: Any) -> list[Any]:
+    with psycopg.connect(runner.postgres.url("runner")) as connection:
         return connection.execute(sql.encode(), values).fetchall()
 
 
@@ -72,10 +72,10 @@ def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     return told
 
 
-def raw(stack: Stack, head: str, body: bytes = b"", token: bool = True) -> str:
+def raw(runner: Runner, head: str, body: bytes = b"", token: bool = True) -> str:
     """Sends bytes as they are and gives the first of what comes back."""
-    allowed = f"Authorization: Bearer {stack.home.api_token.read_text()}\r\n" if token else ""
-    with socket.create_connection((HOST, stack.settings.runner_port), timeout=30) as connection:
+    allowed = f"Authorization: Bearer {runner.home.api_token.read_text()}\r\n" if token else ""
+    with socket.create_connection((HOST, runner.settings.runner_port), timeout=30) as connection:
         connection.sendall(head.format(token=allowed).encode("latin-1") + body)
         return connection.recv(65536).decode(errors="replace")
 
@@ -83,20 +83,20 @@ def raw(stack: Stack, head: str, body: bytes = b"", token: bool = True) -> str:
 # ------------------------------------------------------------------ asking
 
 
-def test_a_run_is_accepted_with_its_address_and_mages(stack: Stack, http: httpx.Client) -> None:
+def test_a_run_is_accepted_with_its_address_and_mages(runner: Runner, http: httpx.Client) -> None:
     answer = http.post("/v1/runs", json={"select": "apart", "why": "é 日本 🙂", "caller": "Kim"})
     assert answer.status_code == 202
     told = answer.json()
     assert answer.headers["location"] == told["links"]["self"] == f"/v1/runs/{told['id']}"
     assert told["links"]["mage"] == f"/v1/runs/{told['id']}/mage"
     assert told["added"] is True and told["cause"] == "api" and told["caller"] == "API: Kim"
-    run = stack.over(stack.client.run(told["id"]))
+    run = runner.over(runner.client.run(told["id"]))
     assert run.state is RunState.SUCCESS and run.why == "é 日本 🙂"
     problem(http.get(told["links"]["mage"]), 404, "not-found")
 
 
 def test_fifty_simultaneous_posts_with_one_key_are_one_run_and_one_execution(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
     body = {"select": "apart", "variables": {"size": 1e0}, "why": "at once"}
 
@@ -108,12 +108,12 @@ def test_fifty_simultaneous_posts_with_one_key_are_one_run_and_one_execution(
     assert sorted(one.status_code for one in answers) == [200] * 49 + [202]
     assert len({one.json()["id"] for one in answers}) == 1
     assert sum(one.json()["added"] for one in answers) == 1
-    run = stack.over(stack.client.run(answers[0].json()["id"]))
+    run = runner.over(runner.client.run(answers[0].json()["id"]))
     assert run.state is RunState.SUCCESS
-    found = ledger(stack, "select id from ledger.run where idempotency_key = 'api:fifty at once'")
+    found = ledger(runner, "select id from ledger.run where idempotency_key = 'api:fifty at once'")
     assert found == [(run.id,)]
     began = ledger(
-        stack,
+        runner,
         "select count(*) from ledger.event where run = %s and kind = 'node_started'"
         " and data ->> 'name' = 'apart'",
         run.id,
@@ -122,7 +122,7 @@ def test_fifty_simultaneous_posts_with_one_key_are_one_run_and_one_execution(
 
 
 def test_fifty_simultaneous_posts_of_two_bodies_with_one_key_are_one_run(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
     def post(number: int) -> httpx.Response:
         body = {"select": "apart" if number % 2 else "numbers"}
@@ -133,11 +133,11 @@ def test_fifty_simultaneous_posts_of_two_bodies_with_one_key_are_one_run(
     assert sorted(one.status_code for one in answers) == [200] * 24 + [202] + [409] * 25
     [run] = {one.json()["id"] for one in answers if one.is_success}
     assert {one.json()["run"] for one in answers if not one.is_success} == {run}
-    stack.over(stack.client.run(run))
+    runner.over(runner.client.run(run))
 
 
 def test_a_key_with_another_body_is_refused_and_names_the_run_and_what_differs(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
     key = {"Idempotency-Key": "once"}
     first = http.post("/v1/runs", headers=key, json={"select": "apart", "variables": {"size": 1}})
@@ -151,11 +151,11 @@ def test_a_key_with_another_body_is_refused_and_names_the_run_and_what_differs(
     assert again.status_code == 200 and again.json()["added"] is False
     # A block's key goes through the same comparison; only with the prefix is it the same key.
     with pytest.raises(KeyReused, match="belongs to run"):
-        stack.client.submit(Request.parse({"select": "numbers", "key": "api:once"}))
-    stack.over(stack.client.run(first.json()["id"]))
+        runner.client.submit(Request.parse({"select": "numbers", "key": "api:once"}))
+    runner.over(runner.client.run(first.json()["id"]))
 
 
-def test_over_tcp_nobody_reads_like_another_door(stack: Stack, http: httpx.Client) -> None:
+def test_over_tcp_nobody_reads_like_another_door(runner: Runner, http: httpx.Client) -> None:
     for name, value in (("cause", "schedule"), ("key", "daily:2026-11-24"), ("mage_run", 7)):
         told = problem(
             http.post("/v1/runs", json={"select": "apart", name: value}), 422, "request-error"
@@ -164,7 +164,7 @@ def test_over_tcp_nobody_reads_like_another_door(stack: Stack, http: httpx.Clien
     problem(http.post("/v1/runs", json={"caller": "Kim\nMage, trigger x"}), 422, "request-error")
     answer = http.post("/v1/runs", json={"select": "apart", "caller": " Mage, trigger x "})
     assert answer.json()["caller"] == "API: Mage, trigger x"
-    stack.over(stack.client.run(answer.json()["id"]))
+    runner.over(runner.client.run(answer.json()["id"]))
 
 
 def test_a_plan_changes_nothing_and_shows_what_would_run(http: httpx.Client, built: Run) -> None:
@@ -240,7 +240,7 @@ def test_a_filter_that_makes_no_sense_is_refused(http: httpx.Client) -> None:
 
 
 def test_a_node_tells_its_message_its_timing_and_its_compiled_sql(
-    stack: Stack, http: httpx.Client, built: Run, failed: Run
+    runner: Runner, http: httpx.Client, built: Run, failed: Run
 ) -> None:
     told = http.get(f"/v1/runs/{built.id}/nodes/facts").json()
     assert told["status"] == "success" and told["rows"] == 3 and told["node"] == "model.steps.facts"
@@ -258,13 +258,13 @@ def test_a_node_tells_its_message_its_timing_and_its_compiled_sql(
     lost = problem(http.get(f"/v1/runs/{built.id}/nodes/fact"), 404, "not-found")
     assert "Did you mean facts" in lost["hint"]
     problem(http.get(f"/v1/runs/{built.id}/nodes/fa%00cts"), 404, "not-found")
-    (stack.home.runs / failed.id).rename(stack.home.runs.parent / "moved")
+    (runner.home.runs / failed.id).rename(runner.home.runs.parent / "moved")
     gone = http.get(f"/v1/runs/{failed.id}/nodes/facts").json()
     assert gone["compiled_sql"] is None and "folder is gone" in gone["compiled_sql_note"]
 
 
 def test_events_resumed_in_the_middle_are_neither_lost_nor_repeated(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
     run = http.post("/v1/runs", json={"select": "numbers apart"}).json()
     seen: list[int] = []
@@ -287,7 +287,7 @@ def test_events_resumed_in_the_middle_are_neither_lost_nor_repeated(
                     if taken == 3:
                         break  # the connection is lost here, in the middle
     kept = ledger(
-        stack, "select seq, kind from ledger.event where run = %s order by seq", run["id"]
+        runner, "select seq, kind from ledger.event where run = %s order by seq", run["id"]
     )
     assert list(zip(seen, kinds, strict=True)) == kept
     events = run["links"]["events"]
@@ -310,11 +310,11 @@ def test_models_are_found_by_name_and_description_the_best_first(http: httpx.Cli
     assert len(names("")) == 6
 
 
-def test_a_run_is_cancelled_and_says_by_whom(stack: Stack, http: httpx.Client) -> None:
-    text = (stack.repository / "models" / "apart.sql").read_text()
-    stack.live(stack.commit("Sleep", apart="select 1 as id, pg_sleep(90)::text as slept"))
+def test_a_run_is_cancelled_and_says_by_whom(runner: Runner, http: httpx.Client) -> None:
+    text = (runner.repository / "models" / "apart.sql").read_text()
+    runner.live(runner.commit("Sleep", apart="select 1 as id, pg_sleep(90)::text as slept"))
     run = http.post("/v1/runs", json={"select": "apart"}).json()
-    stack.running(stack.client.run(run["id"]), "pg_sleep")
+    runner.running(runner.client.run(run["id"]), "pg_sleep")
     running = http.get(f"{run['links']['self']}/nodes/apart").json()
     assert running["status"] == "running" and "pg_sleep" in running["compiled_sql"]
     assert running["finished_at"] is None
@@ -322,23 +322,23 @@ def test_a_run_is_cancelled_and_says_by_whom(stack: Stack, http: httpx.Client) -
     answer = http.post(run["links"]["cancel"], json={"by": "Kim"})
     assert answer.status_code == 200 and answer.json()["state"] == "Cancelled"
     assert "API: Kim" in answer.json()["detail"]
-    assert stack.at_work("pg_sleep") == []
+    assert runner.at_work("pg_sleep") == []
     told = problem(http.post(run["links"]["cancel"]), 409, "conflict")
     assert "is over" in told["detail"]
     problem(http.post("/v1/runs/20260101-000000-000000/cancel"), 404, "not-found")
-    stack.live(stack.commit("Back", apart=text))
+    runner.live(runner.commit("Back", apart=text))
 
 
 def test_metrics_tell_of_runs_commits_calls_and_the_ledger(
-    stack: Stack, http: httpx.Client, failed: Run
+    runner: Runner, http: httpx.Client, failed: Run
 ) -> None:
     def probe() -> str | list[str]:
         text = http.get("/metrics").text
         counted = 'mage_dbt_runs_total{cause="tool",operation="build",state="Error"} 1.0'
         return [text] if counted in text else text
 
-    [text] = wait_for("the metrics to count the failed run", probe, 30, stack.progress)
-    live = stack.client.status()["live"]["sha"]
+    [text] = wait_until("the metrics to count the failed run", probe, 30)
+    live = runner.client.status()["live"]["sha"]
     for line in (
         f'sha="{live}"',
         "mage_dbt_commit_broken 0.0",
@@ -358,9 +358,9 @@ def test_metrics_tell_of_runs_commits_calls_and_the_ledger(
 # --------------------------------------------------------------- refusals
 
 
-def test_nothing_answers_without_the_token_but_ping(stack: Stack, http: httpx.Client) -> None:
-    address = f"http://{HOST}:{stack.settings.runner_port}"
-    token = stack.home.api_token.read_text()
+def test_nothing_answers_without_the_token_but_ping(runner: Runner, http: httpx.Client) -> None:
+    address = f"http://{HOST}:{runner.settings.runner_port}"
+    token = runner.home.api_token.read_text()
     assert httpx.get(f"{address}/ping", trust_env=False).json() == "pong"
     for path in ("/v1/runs", "/v1/status", "/openapi.json", "/metrics", "/no/such/page"):
         answer = httpx.get(f"{address}{path}", trust_env=False)
@@ -446,19 +446,19 @@ def test_bad_headers_are_refused(http: httpx.Client) -> None:
     problem(http.post("/v1/runs", content=b"{}"), 415, "not-json")
 
 
-def test_ten_megabytes_are_refused_before_they_are_read(stack: Stack, http: httpx.Client) -> None:
+def test_ten_megabytes_are_refused_before_they_are_read(runner: Runner, http: httpx.Client) -> None:
     large = {"Content-Type": "application/json"}
     problem(http.post("/v1/runs", content=b"x" * 10_000_000, headers=large), 413, "too-large")
     # Declared, and not one byte sent: the answer comes all the same.
     head = "POST /v1/runs HTTP/1.1\r\nHost: localhost\r\n{token}Content-Length: 10000000\r\n\r\n"
-    assert " 413 " in raw(stack, head)
+    assert " 413 " in raw(runner, head)
     # Not declared: cut off as soon as it is too much.
     chunks = (b"x" * 100_000 for _ in range(100))
     problem(http.post("/v1/runs", content=chunks, headers=large), 413, "too-large")
 
 
 def test_what_is_no_http_is_refused_and_the_runner_goes_on(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
     for head in (
         "GET /ping\r\n\r\n",
@@ -467,8 +467,8 @@ def test_what_is_no_http_is_refused_and_the_runner_goes_on(
         "GET /" + "y" * 200_000 + " HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /ping HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     ):
-        assert " 400 " in raw(stack, head), head[:60]
-    assert " 403 " in raw(stack, "GET /ping HTTP/1.0\r\n\r\n")
+        assert " 400 " in raw(runner, head), head[:60]
+    assert " 403 " in raw(runner, "GET /ping HTTP/1.0\r\n\r\n")
     assert http.get("/ping").status_code == 200
 
 
@@ -498,10 +498,10 @@ def test_openapi_is_valid_and_declares_every_status(http: httpx.Client) -> None:
 
 
 def test_who_guesses_tokens_is_slowed_down_and_the_right_token_is_not(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
-    address = f"http://{HOST}:{stack.settings.runner_port}/v1/runs"
-    allowed = CallLimits(stack.settings.runner_calls_per_minute).wrong_tokens_per_minute
+    address = f"http://{HOST}:{runner.settings.runner_port}/v1/runs"
+    allowed = CallLimits(runner.settings.runner_calls_per_minute).wrong_tokens_per_minute
     answers = [
         httpx.get(address, headers={"Authorization": f"Bearer {number}"}, trust_env=False)
         for number in range(allowed + 1)
@@ -513,12 +513,12 @@ def test_who_guesses_tokens_is_slowed_down_and_the_right_token_is_not(
 
 
 def test_more_calls_than_the_setting_allows_are_refused_on_tcp_and_not_on_the_socket(
-    stack: Stack, http: httpx.Client
+    runner: Runner, http: httpx.Client
 ) -> None:
-    allowed = stack.settings.runner_calls_per_minute
+    allowed = runner.settings.runner_calls_per_minute
     answers = (http.get("/ping") for _ in range(allowed + 1))
     # Not always the last: what other tests called may leave the window meanwhile.
     refused = next(one for one in answers if not one.is_success)
     problem(refused, 429, "too-many-requests")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert stack.client.ping() and stack.client.status()
+    assert runner.client.ping() and runner.client.status()

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from mage_dbt.errors import Conflict
-from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
-
-PROJECT = "steps"
+from tests.harness import runner as runners
+from tests.harness.database import Database
+from tests.harness.runner import Runner
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
@@ -25,29 +25,20 @@ LOOK_SECONDS = 0.2
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def runner(tmp_path_factory: pytest.TempPathFactory, server: Database) -> Iterator[Runner]:
     """A runner that lets one caller call as often as the fuzz does."""
+    settings = {"RUNNER_CALLS_PER_MINUTE": "1000000", "RUNNER_PARALLEL_RUNS": "1"}
     folder = tmp_path_factory.mktemp("fuzz")
-    repository = make_repository(folder / "repository", PROJECT)
-    stack = start_stack(
-        folder,
-        DBT_METRIC_REPO=str(repository),
-        RUNNER_CALLS_PER_MINUTE="1000000",
-        RUNNER_PARALLEL_RUNS="1",
-    )
-    try:
-        stack.live(git(repository, "rev-parse", "HEAD"))
-        yield stack
-    finally:
-        stop_stack(stack)
+    with runners.on_project(folder, server, "steps", **settings) as found:
+        yield found
 
 
 class Canceller(threading.Thread):
     """Ends every run while the fuzz goes on, so that dbt builds nothing for it."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__(daemon=True)
-        self._client = stack.client
+        self._client = runner.client
         self._done = threading.Event()
 
     def run(self) -> None:
@@ -68,12 +59,12 @@ class Canceller(threading.Thread):
 
 @pytest.mark.timeout(7200)
 def test_no_call_that_the_document_allows_or_forbids_breaks_the_api(
-    stack: Stack, tmp_path: Path, pytestconfig: pytest.Config
+    runner: Runner, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    canceller = Canceller(stack)
+    canceller = Canceller(runner)
     canceller.start()
-    address = f"http://127.0.0.1:{stack.settings.runner_port}"
-    token = stack.home.api_token.read_text()
+    address = f"http://127.0.0.1:{runner.settings.runner_port}"
+    token = runner.home.api_token.read_text()
     served = httpx.get(
         f"{address}/openapi.json", headers={"Authorization": f"Bearer {token}"}, trust_env=False
     )
@@ -96,6 +87,6 @@ def test_no_call_that_the_document_allows_or_forbids_breaks_the_api(
     canceller.finish()
     print(done.stdout)  # the figures, for who runs pytest with -s
     assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
-    log = (stack.home.logs / "runner.log").read_text()
+    log = (runner.home.logs / "runner.log").read_text()
     assert "Traceback" not in log, log[-5_000:]
-    assert stack.client.ping()
+    assert runner.client.ping()

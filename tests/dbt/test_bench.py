@@ -9,13 +9,13 @@ from pathlib import Path
 
 from mage_dbt.home import Home
 from mage_dbt.settings import CHECKOUT
-from tests.live import share_environments
+from tests.harness import environments
 
 CONTENDERS = ("floor", "warm", "warm_api", "cold", "cli")
 
 
 def test_the_bench_measures_each_contender_and_writes_what_it_found(tmp_path: Path) -> None:
-    share_environments(Home(tmp_path / "home"))
+    environments.share(Home(tmp_path / "home"))
     report, drawn = tmp_path / "report.json", tmp_path / "picture.svg"
     command = [str(CHECKOUT / "scripts" / "bench"), "--models", "10", "--repeats", "1"]
     command += ["--contenders", ",".join(CONTENDERS), "--without-mage"]

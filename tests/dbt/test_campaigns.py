@@ -19,17 +19,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
-import psycopg
 import pytest
 
 from mage_dbt.errors import Unavailable
 from mage_dbt.run import Run, RunState
 from mage_dbt.workspace import supervisor
-from mage_dbt.workspace.postgres import WAREHOUSE
-from mage_dbt.workspace.progress import wait_for
-from tests.dbt.conftest import Stack
+from tests.harness.runner import Runner
+from tests.harness.waiting import wait_until
 
 PROJECT = "twenty"
+OWN_POSTGRESQL = True
 
 MODELS = [f"m{n:02}" for n in range(1, 21)]
 
@@ -93,18 +92,6 @@ join written as other on one.relation = other.relation and one.run < other.run
 """
 
 
-def on_warehouse(stack: Stack, sql: str) -> list[Any]:
-    url = stack.postgres.url("dbt")
-    with psycopg.connect(url, dbname=WAREHOUSE, autocommit=True) as connection:
-        cursor = connection.execute(sql.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def on_ledger(stack: Stack, sql: str) -> list[Any]:
-    with psycopg.connect(stack.postgres.url("ledger"), autocommit=True) as connection:
-        return connection.execute(sql.encode()).fetchall()
-
-
 class Campaign:
     def __init__(self, request: pytest.FixtureRequest, default: int) -> None:
         self._capture = request.config.pluginmanager.getplugin("capturemanager")
@@ -137,27 +124,26 @@ class Campaign:
 
 
 @pytest.fixture(scope="module")
-def built(stack: Stack) -> Stack:
+def built(runner: Runner) -> Runner:
     """Everything built once, so that every test finds its table."""
-    on_warehouse(stack, JOURNAL)
-    run = stack.run()
+    runner.query(JOURNAL)
+    run = runner.run()
     assert run.state is RunState.SUCCESS, run.detail
-    return stack
+    return runner
 
 
-def left_behind(stack: Stack) -> dict[str, Any]:
+def left_behind(runner: Runner) -> dict[str, Any]:
     """Whatever of the runs is still there: places, locks, workers, sessions, half-made tables."""
     commands = (" ".join(one.info["cmdline"] or ()) for one in psutil.process_iter(["cmdline"]))
     found = {
-        "places": on_ledger(stack, "select run from line.place"),
-        "locks": on_ledger(
-            stack, "select classid, objid from pg_locks where locktype = 'advisory' offset 1"
+        "places": runner.rows("ledger", "select run from line.place"),
+        "locks": runner.rows(
+            "ledger", "select classid, objid from pg_locks where locktype = 'advisory' offset 1"
         ),
         "workers": [
-            one for one in commands if "dbt_process run" in one and str(stack.home.runs) in one
+            one for one in commands if "dbt_process run" in one and str(runner.home.runs) in one
         ],
-        "sessions": on_warehouse(
-            stack,
+        "sessions": runner.query(
             "select application_name, state, query from pg_stat_activity"
             " where application_name like 'mage-dbt 2%'",
         ),
@@ -165,18 +151,17 @@ def left_behind(stack: Stack) -> dict[str, Any]:
     return {name: what for name, what in found.items() if what}
 
 
-def wait_until_nothing_is_left(stack: Stack) -> None:
-    wait_for(
+def wait_until_nothing_is_left(runner: Runner) -> None:
+    wait_until(
         "nothing to be left behind",
-        lambda: (lambda left: not left or str(left))(left_behind(stack)),
+        lambda: (lambda left: not left or str(left))(left_behind(runner)),
         30,
-        stack.progress,
     )
 
 
-def one_final_state_each(stack: Stack) -> None:
-    wrong = on_ledger(
-        stack,
+def one_final_state_each(runner: Runner) -> None:
+    wrong = runner.rows(
+        "ledger",
         "select run.id, count(event.seq) from ledger.run left join ledger.event"
         " on event.run = run.id and kind = 'state'"
         " and data ->> 'state' in ('Success', 'Error', 'Cancelled')"
@@ -185,29 +170,18 @@ def one_final_state_each(stack: Stack) -> None:
     assert wrong == []
 
 
-def final(stack: Stack, run: Run) -> Run:
-    def probe() -> Run | str:
-        try:
-            now = stack.client.run(run.id)
-        except Unavailable as error:
-            return str(error)
-        return now if now.state.final else f"{now.state} {now.detail}"
-
-    return wait_for(f"run {run.id} to have an end", probe, FINAL_SECONDS, stack.progress)
-
-
 @pytest.mark.timeout(4 * 3600)
 def test_random_overlapping_requests_never_collide_and_all_end_well(
-    built: Stack, request: pytest.FixtureRequest
+    built: Runner, request: pytest.FixtureRequest
 ) -> None:
-    stack, campaign = built, Campaign(request, REQUESTS)
+    runner, campaign = built, Campaign(request, REQUESTS)
     wishes = [campaign.request() for _ in range(campaign.size)]
     done = 0
     counting = threading.Lock()
 
     def carry(wish: dict[str, Any]) -> Run:
         nonlocal done
-        run = final(stack, stack.ask(**wish))
+        run = runner.over(runner.ask(**wish), FINAL_SECONDS)
         with counting:
             done += 1
             if done % 10 == 0:
@@ -219,18 +193,17 @@ def test_random_overlapping_requests_never_collide_and_all_end_well(
     bad = [(run.id, run.title, run.detail) for run in runs if run.state is not RunState.SUCCESS]
     assert bad == []
     assert len({run.id for run in runs}) == campaign.size
-    assert on_warehouse(stack, COLLISIONS) == []
-    one_final_state_each(stack)
-    wait_until_nothing_is_left(stack)
-    unfinished = on_warehouse(
-        stack,
+    assert runner.query(COLLISIONS) == []
+    one_final_state_each(runner)
+    wait_until_nothing_is_left(runner)
+    unfinished = runner.query(
         "select relname from pg_class where relname ~ '__dbt_(backup|tmp)'",
     )
     assert unfinished == []
-    log = (stack.home.logs / "postgres.log").read_text(errors="replace")
+    log = (runner.home.logs / "postgres.log").read_text(errors="replace")
     assert "deadlock detected" not in log
-    [(written, waited)] = on_ledger(
-        stack,
+    [(written, waited)] = runner.rows(
+        "ledger",
         "select (select count(distinct run) from ledger.node_result),"
         " (select count(distinct run) from ledger.event where kind = 'state'"
         "  and data ->> 'detail' like 'waiting for %')",
@@ -238,13 +211,13 @@ def test_random_overlapping_requests_never_collide_and_all_end_well(
     campaign.say(f"{campaign.size} runs, all Success; {written} with nodes, {waited} had to wait")
 
 
-def kill(stack: Stack, with_keeper: bool) -> None:
+def kill(runner: Runner, with_keeper: bool) -> None:
     """kill -9 of the runner, at times of what keeps it too."""
     words = "mage_dbt.runner"
     mine = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         command = " ".join(process.info["cmdline"] or ())
-        if words in command and str(stack.home.root) in str(process.info["environ"]):
+        if words in command and str(runner.home.root) in str(process.info["environ"]):
             mine.append((process.pid, "keeper" in command))
     for pid, keeps in sorted(mine, key=lambda one: not one[1]):
         if with_keeper or not keeps:
@@ -258,33 +231,35 @@ def after(until: float) -> Callable[[], bool | str]:
     return lambda: time.monotonic() > until or "not yet"
 
 
-def patiently(call: Callable[[], Run], stack: Stack) -> Run:
+def patiently(call: Callable[[], Run], runner: Runner) -> Run:
     def probe() -> Run | str:
         try:
             return call()
         except Unavailable as error:
             return str(error)
 
-    return wait_for("the runner to answer", probe, 120, stack.progress)
+    return wait_until("the runner to answer", probe, 120)
 
 
 @pytest.mark.timeout(4 * 3600)
 def test_a_runner_killed_at_random_moments_loses_and_doubles_nothing(
-    built: Stack, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    built: Runner, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "LONGEST_DELAY", 0.5)
-    stack, campaign = built, Campaign(request, KILLS)
+    runner, campaign = built, Campaign(request, KILLS)
     chance = campaign.chance
     accepted: dict[str, set[str]] = {}
     wishes: dict[str, dict[str, Any]] = {}
 
     def ask(key: str) -> Run:
-        run = patiently(lambda: stack.ask(key=key, **wishes[key]), stack)
+        run = patiently(lambda: runner.ask(key=key, **wishes[key]), runner)
         accepted.setdefault(key, set()).add(run.id)
         return run
 
     def count(states: str) -> int:
-        return int(on_ledger(stack, f"select count(*) from ledger.run_now where {states}")[0][0])
+        return int(
+            runner.rows("ledger", f"select count(*) from ledger.run_now where {states}")[0][0]
+        )
 
     def at_work() -> bool | str:
         return count("state in ('Starting', 'Running')") > 0 or "no run is at work"
@@ -298,31 +273,30 @@ def test_a_runner_killed_at_random_moments_loses_and_doubles_nothing(
             again = chance.choice(list(wishes))
             asked = [pool.submit(ask, key) for key in (*keys, again)]
             if chance.random() < 0.7:  # in the middle of dbt's work; else wherever it strikes
-                wait_for("a run to be at work", at_work, 300, stack.progress)
+                wait_until("a run to be at work", at_work, 300)
             until = time.monotonic() + chance.uniform(0, 3)
-            wait_for("the moment", after(until), 20, stack.progress)
-            hit["planning"] += on_ledger(stack, UNPLANNED)[0][0]
-            hit["waiting"] += on_ledger(stack, WAITING)[0][0]
+            wait_until("the moment", after(until), 20)
+            hit["planning"] += runner.rows("ledger", UNPLANNED)[0][0]
+            hit["waiting"] += runner.rows("ledger", WAITING)[0][0]
             hit["at work"] += count("state in ('Starting', 'Running')")
-            kill(stack, with_keeper=chance.random() < 0.2)
+            kill(runner, with_keeper=chance.random() < 0.2)
             for one in asked:
                 one.result()
             if (number + 1) % 5 == 0:
                 campaign.say(
                     f"{number + 1} of {campaign.size} kills, {len(wishes)} runs; hit {hit}"
                 )
-        runs = [final(stack, ask(key)) for key in wishes]
+        runs = [runner.over(ask(key), FINAL_SECONDS) for key in wishes]
     assert [key for key, found in accepted.items() if len(found) != 1] == []
     states = {state: sum(run.state is state for run in runs) for state in RunState}
-    wait_until_nothing_is_left(stack)
-    one_final_state_each(stack)
-    twice = on_warehouse(
-        stack,
+    wait_until_nothing_is_left(runner)
+    one_final_state_each(runner)
+    twice = runner.query(
         "select run, relation, count(*) from journal.entry where what = 'begin'"
         " group by 1, 2 having count(*) > 1",
     )
     assert twice == []
-    assert on_warehouse(stack, COLLISIONS) == []
+    assert runner.query(COLLISIONS) == []
     campaign.say(
         f"{campaign.size} kills, {len(runs)} runs, hit {hit}: "
         + ", ".join(f"{count} {state}" for state, count in states.items() if count)

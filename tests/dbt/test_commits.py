@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,85 +12,83 @@ import pytest
 from mage_dbt.errors import BadCommit, BadVariable, NoCommitReady
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
-from tests.dbt.conftest import (
-    Stack,
-    git,
-    git_commit,
-    make_repository,
-    start_stack,
-    stop_stack,
-)
+from tests.harness import runner as runners
+from tests.harness.database import Database
+from tests.harness.repository import git, git_commit, make_repository
+from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
+Begin = Callable[..., Runner]
+
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[object]:
+def begin(tmp_path: Path, server: Database) -> Iterator[Begin]:
     """Starts a runner on a repository of the test's own; stops it afterwards."""
-    stacks: list[Stack] = []
+    begun: list[Runner] = []
 
-    def start(repository: Path | None, **environ: str) -> Stack:
+    def start(repository: Path | None, **environ: str) -> Runner:
         given = {"DBT_METRIC_REPO": str(repository)} if repository else {}
-        stacks.append(start_stack(tmp_path, **given, **environ))
-        return stacks[-1]
+        begun.append(runners.begin(tmp_path, server, **given, **environ))
+        return begun[-1]
 
     yield start
-    for one in stacks:
-        stop_stack(one)
+    for one in begun:
+        one.stop()
 
 
 def test_a_broken_commit_is_told_with_dbts_message_and_the_last_good_one_stays(
-    stack: Stack,
+    runner: Runner,
 ) -> None:
-    good = git(stack.repository, "rev-parse", "HEAD")
-    text = (stack.repository / "models" / "apart.sql").read_text()
-    broken = stack.commit("Forget a brace", apart="select {{ ref('numbers') ")
-    status = stack.until("the commit to be broken", lambda status: status["broken"] is not None)
+    good = git(runner.repository, "rev-parse", "HEAD")
+    text = (runner.repository / "models" / "apart.sql").read_text()
+    broken = runner.commit("Forget a brace", apart="select {{ ref('numbers') ")
+    status = runner.until("the commit to be broken", lambda status: status["broken"] is not None)
     assert status["broken"]["sha"] == broken
     assert "apart.sql" in status["broken"]["message"]
     assert status["live"]["sha"] == good and status["live"]["behind"] == 1
 
-    run = stack.run(select="apart")
+    run = runner.run(select="apart")
     assert run.state is RunState.SUCCESS and run.commit == good
     assert any(broken[:7] in text and "apart.sql" in text for text in run.warnings)
 
-    repaired = stack.commit("Close it", apart=text)
-    status = stack.live(repaired)
+    repaired = runner.commit("Close it", apart=text)
+    status = runner.live(repaired)
     assert status["broken"] is None and status["live"]["behind"] == 0
     assert status["last_broken"]["sha"] == broken
     assert "apart.sql" in status["last_broken"]["message"]
-    assert stack.run(select="apart").warnings == ()
+    assert runner.run(select="apart").warnings == ()
 
 
-def test_a_named_commit_or_tag_of_main_is_made_ready_and_run(stack: Stack) -> None:
-    repository = stack.repository
+def test_a_named_commit_or_tag_of_main_is_made_ready_and_run(runner: Runner) -> None:
+    repository = runner.repository
     first = git(repository, "rev-parse", "HEAD")
     text = (repository / "models" / "apart.sql").read_text()
-    middle = stack.commit("Forty-two", apart="select 42 as id, {{ var('answer', 1) }} as answer")
-    newest = stack.commit("Back", apart=text)
-    stack.live(newest)
+    middle = runner.commit("Forty-two", apart="select 42 as id, {{ var('answer', 1) }} as answer")
+    newest = runner.commit("Back", apart=text)
+    runner.live(newest)
     git(repository, "tag", "--annotate", "--message=v1", "v1.2", middle)
-    stack.until("the tag to be brought", lambda _: has_tag(stack, "v1.2"))
-    run = stack.run(select="apart", commit="v1.2", variables={"answer": 7})
+    runner.until("the tag to be brought", lambda _: has_tag(runner, "v1.2"))
+    run = runner.run(select="apart", commit="v1.2", variables={"answer": 7})
     assert run.state is RunState.SUCCESS, run.detail
     assert run.commit == middle
-    assert stack.query("select id, answer from analytics.apart") == [(42, 7)]
+    assert runner.query("select id, answer from analytics.apart") == [(42, 7)]
     assert any("1 commit behind" in text for text in run.warnings)
-    assert stack.run(select="apart", commit=first[:7]).commit == first
+    assert runner.run(select="apart", commit=first[:7]).commit == first
     with pytest.raises(BadVariable, match="no variable"):
-        stack.ask(select="apart", variables={"answer": 7})
+        runner.ask(select="apart", variables={"answer": 7})
 
 
-def test_what_is_no_commit_of_main_is_refused_with_the_reason(stack: Stack) -> None:
-    repository = stack.repository
+def test_what_is_no_commit_of_main_is_refused_with_the_reason(runner: Runner) -> None:
+    repository = runner.repository
     git(repository, "tag", "v1.3")
     git(repository, "switch", "--quiet", "--create", "feature-x")
     text = (repository / "models" / "apart.sql").read_text()
-    unmerged = stack.commit("Not merged", apart="select 9 as id")
+    unmerged = runner.commit("Not merged", apart="select 9 as id")
     git(repository, "switch", "--quiet", "main")
-    broken = stack.commit("Forget a brace", apart="select {{ ref('numbers') ")
-    stack.live(stack.commit("Close it", apart=text))
-    stack.until("the tag to be brought", lambda _: has_tag(stack, "v1.3"))
+    broken = runner.commit("Forget a brace", apart="select {{ ref('numbers') ")
+    runner.live(runner.commit("Close it", apart=text))
+    runner.until("the tag to be brought", lambda _: has_tag(runner, "v1.3"))
     for name, says in (
         (unmerged[:7], f"{unmerged[:7]} is not on main: it is on branch feature-x, not merged"),
         ("feature-x", "feature-x is a branch"),
@@ -99,57 +97,59 @@ def test_what_is_no_commit_of_main_is_refused_with_the_reason(stack: Stack) -> N
         ("v1.4", "Did you mean tag v1.3"),
         (broken[:8], "apart.sql"),
     ):
-        for ask in (stack.client.plan, stack.client.submit):
+        for ask in (runner.client.plan, runner.client.submit):
             with pytest.raises(BadCommit) as refused:
                 ask(Request.parse({"select": "apart", "commit": name}))
             assert says in str(refused.value), name
 
 
-def has_tag(stack: Stack, name: str) -> bool:
-    return bool(git(stack.home.sync / "current", "tag", "--list", name))
+def has_tag(runner: Runner, name: str) -> bool:
+    return bool(git(runner.home.sync / "current", "tag", "--list", name))
 
 
 @pytest.mark.parametrize("name", ["packages.yml", "dbt_project.yml", "models/steps.yml"])
-def test_a_file_that_cannot_be_read_breaks_the_commit_and_is_told(stack: Stack, name: str) -> None:
-    file = stack.repository / name
+def test_a_file_that_cannot_be_read_breaks_the_commit_and_is_told(
+    runner: Runner, name: str
+) -> None:
+    file = runner.repository / name
     before = file.read_text() if file.exists() else None
     file.write_text("packages: [\n  - {\n")
-    sha = git_commit(stack.repository, f"Spoil {name}")
-    status = stack.until(
+    sha = git_commit(runner.repository, f"Spoil {name}")
+    status = runner.until(
         "the commit to be broken",
         lambda status: bool(status["broken"] and status["broken"]["sha"] == sha),
     )
     assert name.rsplit("/", 1)[-1] in status["broken"]["message"]
     file.unlink() if before is None else file.write_text(before)
-    stack.live(git_commit(stack.repository, f"Repair {name}"))
+    runner.live(git_commit(runner.repository, f"Repair {name}"))
 
 
-def test_a_run_sees_one_commit_whatever_is_pushed_meanwhile(stack: Stack) -> None:
-    text = (stack.repository / "models" / "apart.sql").read_text()
-    first = stack.commit("Sleep", numbers="select 1 as id, 10 as amount, pg_sleep(8)::text as s")
-    stack.live(first)
-    run = stack.ask(select="numbers apart")
-    stack.running(run, "pg_sleep")
-    second = stack.commit(
+def test_a_run_sees_one_commit_whatever_is_pushed_meanwhile(runner: Runner) -> None:
+    text = (runner.repository / "models" / "apart.sql").read_text()
+    first = runner.commit("Sleep", numbers="select 1 as id, 10 as amount, pg_sleep(8)::text as s")
+    runner.live(first)
+    run = runner.ask(select="numbers apart")
+    runner.running(run, "pg_sleep")
+    second = runner.commit(
         "Change all", numbers="select 7 as id, 70 as amount", apart="select 'new' as id"
     )
-    stack.live(second)
-    over = stack.over(run)
+    runner.live(second)
+    over = runner.over(run)
     assert over.state is RunState.SUCCESS and over.commit == first
-    assert stack.query("select id::text from analytics.apart") == [("1",)]
-    assert stack.run(select="apart").commit == second
-    stack.live(stack.commit("Back", apart=text))
+    assert runner.query("select id::text from analytics.apart") == [("1",)]
+    assert runner.run(select="apart").commit == second
+    runner.live(runner.commit("Back", apart=text))
 
 
-def test_what_a_run_reads_cannot_be_written(stack: Stack) -> None:
-    folders = [one for one in stack.home.commits.iterdir() if (one / "ready.json").exists()]
+def test_what_a_run_reads_cannot_be_written(runner: Runner) -> None:
+    folders = [one for one in runner.home.commits.iterdir() if (one / "ready.json").exists()]
     for folder in folders:
         for path in (folder / "tree").rglob("*"):
             assert not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH), path
 
 
 def test_a_project_with_local_and_git_packages_brings_them_once_a_commit(
-    tmp_path: Path, begin: object
+    tmp_path: Path, begin: Begin
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -171,33 +171,33 @@ def test_a_project_with_local_and_git_packages_brings_them_once_a_commit(
         "select {{ shared.seven() }} + {{ near.eight() }} as id"
     )
     sha = git_commit(repository, "Use packages")
-    stack = begin(repository)  # type: ignore[operator]
-    stack.live(sha)
-    assert stack.run(select="apart").state is RunState.SUCCESS
-    assert stack.query("select id from analytics.apart") == [(15,)]
+    runner = begin(repository)
+    runner.live(sha)
+    assert runner.run(select="apart").state is RunState.SUCCESS
+    assert runner.query("select id from analytics.apart") == [(15,)]
 
     # Its source is gone: a commit with the same packages still builds, and says what it used.
     shutil.rmtree(shared)
     near = repository / "near" / "macros" / "seven.sql"
     near.write_text("{% macro eight() %}80{% endmacro %}")
-    status = stack.live(git_commit(repository, "Change the near one"))
+    status = runner.live(git_commit(repository, "Change the near one"))
     assert any("not fetched anew" in note for note in status["live"]["notes"])
-    run = stack.run(select="apart")
+    run = runner.run(select="apart")
     assert run.state is RunState.SUCCESS, run.detail
     assert any("not fetched anew" in text for text in run.warnings)
-    assert stack.query("select id from analytics.apart") == [(87,)]
+    assert runner.query("select id from analytics.apart") == [(87,)]
 
     # A package that was never brought is named.
     (repository / "packages.yml").write_text(
         f"packages:\n  - git: '{(tmp_path / 'nowhere').as_uri()}'\n    revision: main\n"
     )
     git_commit(repository, "Ask for one that does not exist")
-    status = stack.until("the commit to be broken", lambda status: status["broken"] is not None)
+    status = runner.until("the commit to be broken", lambda status: status["broken"] is not None)
     assert "cannot be had" in status["broken"]["message"]
     assert "nowhere" in status["broken"]["message"]
 
 
-def test_a_project_in_a_subfolder_with_a_profile_of_its_own(tmp_path: Path, begin: object) -> None:
+def test_a_project_in_a_subfolder_with_a_profile_of_its_own(tmp_path: Path, begin: Begin) -> None:
     repository = make_repository(tmp_path / "repository", PROJECT)
     inside = repository / "analytics" / "dbt"
     inside.mkdir(parents=True)
@@ -207,17 +207,17 @@ def test_a_project_in_a_subfolder_with_a_profile_of_its_own(tmp_path: Path, begi
     profiles = tmp_path / "profiles"
     profiles.mkdir()
     (profiles / "profiles.yml").write_text(OWN_PROFILE)
-    stack = begin(  # type: ignore[operator]
+    runner = begin(
         repository,
         DBT_METRIC_SUBDIR="analytics/dbt",
         DBT_PROFILES_DIR=str(profiles),
         DBT_TARGET="night",
     )
-    stack.live(sha)
-    run = stack.run(select="apart")
+    runner.live(sha)
+    run = runner.run(select="apart")
     assert run.state is RunState.SUCCESS, run.detail
     assert run.target == "night"
-    assert stack.query("select id from night_shift.apart") == [(1,)]
+    assert runner.query("select id from night_shift.apart") == [(1,)]
 
 
 OWN_PROFILE = """
@@ -239,7 +239,7 @@ whatever_the_team_calls_it:
 """
 
 
-def test_what_another_git_sync_publishes_is_taken_up(tmp_path: Path, begin: object) -> None:
+def test_what_another_git_sync_publishes_is_taken_up(tmp_path: Path, begin: Begin) -> None:
     """The contract of git-sync's own program, played by hand: worktrees and one relative link."""
     repository = make_repository(tmp_path / "repository", PROJECT)
     published = tmp_path / "published"
@@ -252,35 +252,35 @@ def test_what_another_git_sync_publishes_is_taken_up(tmp_path: Path, begin: obje
 
     first = git(repository, "rev-parse", "HEAD")
     publish(first)
-    stack = begin(None, DBT_METRIC_DIR=str(published))  # type: ignore[operator]
-    stack.live(first)
+    runner = begin(None, DBT_METRIC_DIR=str(published))
+    runner.live(first)
     (repository / "models" / "apart.sql").write_text("select 2 as id")
     second = git_commit(repository, "Two")
     publish(second)
-    stack.live(second)
-    assert stack.run(select="apart").commit == second
-    assert stack.query("select id from analytics.apart") == [(2,)]
+    runner.live(second)
+    assert runner.run(select="apart").commit == second
+    assert runner.query("select id from analytics.apart") == [(2,)]
 
 
-def test_a_repository_without_a_dbt_project_says_so(tmp_path: Path, begin: object) -> None:
+def test_a_repository_without_a_dbt_project_says_so(tmp_path: Path, begin: Begin) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     git(repository, "init", "--quiet", "--initial-branch=main")
     (repository / "README.md").write_text("nothing here")
     git_commit(repository, "Only words")
-    stack = begin(repository)  # type: ignore[operator]
-    status = stack.until("the commit to be broken", lambda status: status["broken"] is not None)
+    runner = begin(repository)
+    status = runner.until("the commit to be broken", lambda status: status["broken"] is not None)
     assert "no dbt_project.yml" in status["broken"]["message"]
     assert "DBT_METRIC_SUBDIR" in status["broken"]["hint"]
     with pytest.raises(NoCommitReady, match="no dbt_project.yml"):
-        stack.ask(select="apart")
+        runner.ask(select="apart")
 
 
-def test_an_unreachable_repository_is_told_with_gits_message(tmp_path: Path, begin: object) -> None:
-    stack = begin(tmp_path / "nowhere")  # type: ignore[operator]
-    status = stack.until(
+def test_an_unreachable_repository_is_told_with_gits_message(tmp_path: Path, begin: Begin) -> None:
+    runner = begin(tmp_path / "nowhere")
+    status = runner.until(
         "git-sync to complain", lambda status: bool((status["sync"] or {}).get("error"))
     )
     assert "nowhere" in status["sync"]["error"]
     with pytest.raises(NoCommitReady, match="none is there"):
-        stack.ask(select="apart")
+        runner.ask(select="apart")

@@ -15,7 +15,9 @@ from mage_dbt.errors import Forbidden, RequestError
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+from tests.harness import runner as runners
+from tests.harness.database import Database
+from tests.harness.runner import Runner
 
 ADDRESS = "https://mage.example.com"
 
@@ -29,27 +31,23 @@ PEOPLE = {
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, server: Database) -> Iterator[Runner]:
     """A runner that asks for the login, on a real repository and database."""
     folder = tmp_path_factory.mktemp("doors")
-    repository = make_repository(folder / "repository", "steps")
-    stack = start_stack(
+    with runners.on_project(
         folder,
-        DBT_METRIC_REPO=str(repository),
+        server,
+        "steps",
         LOGIN_REQUIRED="true",
         MAGE_PUBLIC_URL=ADDRESS,
         LOGIN_VIEWER_GROUPS="viewers",
         LOGIN_ANALYST_GROUPS="analysts",
         LOGIN_OPERATOR_GROUPS="operators",
         LOGIN_OWNER_GROUPS="owners",
-    )
-    try:
-        for file in (stack.home.proxy_people_secret, stack.home.proxy_machines_secret):
+    ) as found:
+        for file in (found.home.proxy_people_secret, found.home.proxy_machines_secret):
             read_or_make(file)
-        stack.live(git(repository, "rev-parse", "HEAD"))
-        yield stack
-    finally:
-        stop_stack(stack)
+        yield found
 
 
 def at(socket: Path, **headers: str) -> httpx.Client:
@@ -61,31 +59,31 @@ def at(socket: Path, **headers: str) -> httpx.Client:
     )
 
 
-def person(stack: Stack, name: str, **headers: str) -> httpx.Client:
+def person(runner: Runner, name: str, **headers: str) -> httpx.Client:
     return at(
-        stack.home.people_socket,
-        X_Workspace_Proxy=stack.home.proxy_people_secret.read_text(),
+        runner.home.people_socket,
+        X_Workspace_Proxy=runner.home.proxy_people_secret.read_text(),
         X_Forwarded_Email=name,
         X_Forwarded_Groups=PEOPLE[name],
         **headers,
     )
 
 
-def machine(stack: Stack, name: str, groups: str) -> httpx.Client:
+def machine(runner: Runner, name: str, groups: str) -> httpx.Client:
     return at(
-        stack.home.machines_socket,
-        X_Workspace_Proxy=stack.home.proxy_machines_secret.read_text(),
+        runner.home.machines_socket,
+        X_Workspace_Proxy=runner.home.proxy_machines_secret.read_text(),
         X_Forwarded_Email=name,
         X_Forwarded_Groups=groups,
     )
 
 
-def callers(stack: Stack, run: str) -> list[Any]:
-    with psycopg.connect(stack.postgres.url("runner")) as connection:
+def callers(runner: Runner, run: str) -> list[Any]:
+    with psycopg.connect(runner.postgres.url("runner")) as connection:
         return connection.execute("select caller from ledger.run where id = %s", (run,)).fetchall()
 
 
-def test_nothing_but_ping_answers_around_the_proxy(guarded: Stack) -> None:
+def test_nothing_but_ping_answers_around_the_proxy(guarded: Runner) -> None:
     token = guarded.home.api_token.read_text()
     address = f"http://127.0.0.1:{guarded.settings.runner_port}"
     with httpx.Client(base_url=address, trust_env=False) as http:
@@ -105,7 +103,7 @@ def test_nothing_but_ping_answers_around_the_proxy(guarded: Stack) -> None:
                 assert http.get(path).status_code == 401, path
 
 
-def test_a_viewer_reads_and_begins_nothing(guarded: Stack) -> None:
+def test_a_viewer_reads_and_begins_nothing(guarded: Runner) -> None:
     with person(guarded, "vera@example.com") as http:
         assert http.get("/runner/v1/status").status_code == 200
         assert http.get("/runner/v1/models").json()["models"]
@@ -118,7 +116,7 @@ def test_a_viewer_reads_and_begins_nothing(guarded: Stack) -> None:
         assert refused.status_code == 403 and "in no group" in refused.json()["detail"]
 
 
-def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: Stack) -> None:
+def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: Runner) -> None:
     with person(guarded, "ana@example.com") as http:
         told = http.post("/runner/v1/runs", json={"select": "apart"})
         assert told.status_code == 202
@@ -133,7 +131,7 @@ def test_who_is_signed_in_stands_in_the_ledger_and_cannot_be_another(guarded: St
         guarded.over(guarded.client.run(told.json()["id"]))
 
 
-def test_dbts_own_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Stack) -> None:
+def test_dbts_own_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Runner) -> None:
     asked = {"operation": "command", "command": "run --full-refresh -s facts"}
     with person(guarded, "ana@example.com") as http:
         refused = http.post("/runner/v1/runs", json=asked)
@@ -154,7 +152,7 @@ def test_dbts_own_full_refresh_is_for_operators_and_so_is_its_rerun(guarded: Sta
         guarded.over(guarded.client.run(accepted.json()["id"]))
 
 
-def test_an_analysts_full_refresh_takes_no_view_along(guarded: Stack) -> None:
+def test_an_analysts_full_refresh_takes_no_view_along(guarded: Runner) -> None:
     built = guarded.run(select="numbers facts facts_view totals")
     assert built.state is RunState.SUCCESS, built.detail
     guarded.execute("create view analytics.by_hand as select * from analytics.facts")
@@ -180,7 +178,7 @@ def test_an_analysts_full_refresh_takes_no_view_along(guarded: Stack) -> None:
     assert run.state is RunState.SUCCESS, run.detail
 
 
-def test_what_comes_from_mage_is_an_analysts_whoever_it_claims_to_be(guarded: Stack) -> None:
+def test_what_comes_from_mage_is_an_analysts_whoever_it_claims_to_be(guarded: Runner) -> None:
     run = guarded.run(select="apart", caller="otto@example.com", cause="form")
     assert callers(guarded, run.id) == [("otto@example.com via Mage",)]
     asked = {"operation": "command", "command": "build --full-refresh"}
@@ -188,7 +186,7 @@ def test_what_comes_from_mage_is_an_analysts_whoever_it_claims_to_be(guarded: St
         guarded.client.submit(Request.parse({**asked, "caller": "otto@example.com"}))
 
 
-def test_a_machine_has_the_role_of_its_groups_and_a_door_of_its_own(guarded: Stack) -> None:
+def test_a_machine_has_the_role_of_its_groups_and_a_door_of_its_own(guarded: Runner) -> None:
     with machine(guarded, "chat-bot", "analysts") as http:
         run = http.post("/v1/runs", json={"select": "apart", "caller": "kim"}).json()["id"]
         assert callers(guarded, run) == [("chat-bot: kim",)]
@@ -202,7 +200,7 @@ def test_a_machine_has_the_role_of_its_groups_and_a_door_of_its_own(guarded: Sta
         assert http.get("/v1/status").status_code == 403
 
 
-def test_another_page_or_host_is_refused_whoever_is_signed_in(guarded: Stack) -> None:
+def test_another_page_or_host_is_refused_whoever_is_signed_in(guarded: Runner) -> None:
     for headers in (
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
@@ -216,7 +214,7 @@ def test_another_page_or_host_is_refused_whoever_is_signed_in(guarded: Stack) ->
         assert http.get("/runner/v1/status").status_code == 200
 
 
-def test_a_new_secret_of_the_proxy_holds_at_once(guarded: Stack) -> None:
+def test_a_new_secret_of_the_proxy_holds_at_once(guarded: Runner) -> None:
     with person(guarded, "ana@example.com") as http:
         file = guarded.home.proxy_people_secret
         file.write_text("another")
@@ -227,7 +225,7 @@ def test_a_new_secret_of_the_proxy_holds_at_once(guarded: Stack) -> None:
         assert http.get("/runner/v1/status").status_code == 200
 
 
-def test_a_socket_is_its_users_alone_unless_its_folder_is_shared(guarded: Stack) -> None:
+def test_a_socket_is_its_users_alone_unless_its_folder_is_shared(guarded: Runner) -> None:
     people, machines = guarded.home.people_socket, guarded.home.machines_socket
     for one in (guarded.home.runner_socket, people, machines):
         assert stat.S_IMODE(one.stat().st_mode) == 0o600

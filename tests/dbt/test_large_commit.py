@@ -11,8 +11,9 @@ import pytest
 
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
-from tests.dbt.conftest import Stack, git_commit
-from tests.dbt.test_warm import how
+from tests.harness.repository import git_commit
+from tests.harness.runner import Runner
+from tests.harness.waiting import progress
 
 PROJECT = "steps"
 
@@ -29,42 +30,42 @@ def properties(name: str) -> str:
 
 @pytest.mark.timeout(3600)
 def test_runs_go_on_while_a_large_commit_is_made_ready_and_are_forked_from_it_then(
-    stack: Stack, request: pytest.FixtureRequest
+    runner: Runner, request: pytest.FixtureRequest
 ) -> None:
     size = request.config.getoption("--campaign-size") or MODELS
     names = [f"many_{number:05}" for number in range(size)]
-    before = stack.run()
+    before = runner.run()
     assert before.state is RunState.SUCCESS, before.detail
-    folder = stack.repository / "models" / "many"
+    folder = runner.repository / "models" / "many"
     folder.mkdir()
     for number, name in enumerate(names):
         reads = f" from {{{{ ref('{names[number // 2]}') }}}}" if number > 1 else ""
         (folder / f"{name}.sql").write_text(f"select {'id' if reads else '1 as id'}{reads}\n")
     (folder / "_models.yml").write_text(f"models:\n{''.join(map(properties, names))}")
-    sha, began = git_commit(stack.repository, "Many"), time.monotonic()
+    sha, began = git_commit(runner.repository, "Many"), time.monotonic()
     meanwhile: list[float] = []
 
-    while stack.client.status()["live"]["sha"] != sha:
-        assert time.monotonic() < began + PARSE_SECONDS, stack.client.status()
+    while runner.client.status()["live"]["sha"] != sha:
+        assert time.monotonic() < began + PARSE_SECONDS, runner.client.status()
         asked = time.monotonic()
-        run = stack.run(select="apart", key=f"meanwhile {len(meanwhile)}")
+        run = runner.run(select="apart", key=f"meanwhile {len(meanwhile)}")
         assert run.state is RunState.SUCCESS, run.detail
-        assert how(stack, run) == "warm" and run.commit in (before.commit, sha)
+        assert runner.how(run) == "warm" and run.commit in (before.commit, sha)
         meanwhile.append(time.monotonic() - asked)
     ready, asked = time.monotonic() - began, time.monotonic()
 
     chosen = " ".join(names[:2])
-    run = stack.run(select=chosen)
+    run = runner.run(select=chosen)
     assert run.state is RunState.SUCCESS, run.detail
-    assert how(stack, run) == "warm" and run.commit == sha
-    assert stack.query("select count(*) from analytics.many_00000") == [(1,)]
+    assert runner.how(run) == "warm" and run.commit == sha
+    assert runner.query("select count(*) from analytics.many_00000") == [(1,)]
     took = time.monotonic() - asked
 
     asked = time.monotonic()
-    plan = stack.client.plan(Request.parse({"cause": "tool", "caller": "test"}))
+    plan = runner.client.plan(Request.parse({"cause": "tool", "caller": "test"}))
     planned = {one["name"] for one in plan["nodes"]}
     assert set(names) <= planned and len(plan["nodes"]) >= 3 * size
-    stack.progress.say(
+    progress().say(
         f"{len(plan['nodes'])} nodes: ready after {ready:.1f} s, {len(meanwhile)} runs meanwhile of"
         f" {min(meanwhile):.2f} to {max(meanwhile):.2f} s; a run of 6 nodes then {took:.2f} s, the"
         f" plan of everything {time.monotonic() - asked:.2f} s"

@@ -8,8 +8,8 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.ledger import NewRun
 from mage_dbt.request import Request
 from mage_dbt.run import Event, RunState, new_run_id
-from tests.dbt.conftest import Stack
-from tests.live import wait_until
+from tests.harness.runner import Runner
+from tests.harness.waiting import wait_until
 
 PROJECT = "steps"
 
@@ -21,13 +21,13 @@ def mage_events(ledger: Ledger, run: str) -> list[Event]:
 
 
 def test_a_run_without_a_mage_is_told_of_once_and_after_a_day_the_ledger_says_so(
-    stack: Stack,
+    runner: Runner,
 ) -> None:
-    ledger = Ledger(stack.postgres.url("runner"))
+    ledger = Ledger(runner.postgres.url("runner"))
     ledger.open()
     try:
-        now = stack.client.submit(Request.parse({"select": "apart", "caller": "a bot"}))
-        log = stack.home.logs / "runner.log"
+        now = runner.client.submit(Request.parse({"select": "apart", "caller": "a bot"}))
+        log = runner.home.logs / "runner.log"
         wait_until("the warning", lambda: TOLD in log.read_text() or "not yet", 60)
 
         asked = datetime.now(UTC) - timedelta(hours=25)

@@ -10,7 +10,8 @@ import pytest
 from mage_dbt.errors import PlanChanged
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
-from tests.dbt.conftest import Stack, git
+from tests.harness.repository import git
+from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
@@ -27,16 +28,16 @@ models:
 """
 
 
-def plan(stack: Stack, **request: Any) -> dict[str, Any]:
-    return stack.client.plan(Request.parse(request))
+def plan(runner: Runner, **request: Any) -> dict[str, Any]:
+    return runner.client.plan(Request.parse(request))
 
 
-def test_a_plan_in_full_says_why_how_long_and_how_many_rows(stack: Stack) -> None:
-    first = plan(stack, select="facts+")
+def test_a_plan_in_full_says_why_how_long_and_how_many_rows(runner: Runner) -> None:
+    first = plan(runner, select="facts+")
     assert first["estimated_seconds"] is None and first["estimated_nodes"] == 0
-    assert stack.run().state is RunState.SUCCESS
-    stack.execute("analyze analytics.facts")
-    found = plan(stack, select="+facts+")
+    assert runner.run().state is RunState.SUCCESS
+    runner.execute("analyze analytics.facts")
+    found = plan(runner, select="+facts+")
     nodes = {one["name"]: one for one in found["nodes"]}
     assert nodes["facts"]["why"] == "asked for"
     assert nodes["numbers"]["why"] == "upstream of facts"
@@ -51,27 +52,27 @@ def test_a_plan_in_full_says_why_how_long_and_how_many_rows(stack: Stack) -> Non
     assert '"dbt"."analytics"."totals"' in found["writes"] or len(found["writes"]) == 4
     assert found["differs"] is None and found["target"] == "prod" and found["command"] == "build"
 
-    run = stack.run(select="+facts+", digest=found["digest"])
+    run = runner.run(select="+facts+", digest=found["digest"])
     assert run.state is RunState.SUCCESS, run.detail
     assert list(run.planned) == [one["name"] for one in found["nodes"]]
 
 
-def test_a_plan_that_changed_is_refused_with_the_difference(stack: Stack) -> None:
-    before = git(stack.repository, "rev-parse", "HEAD")
-    seen = plan(stack, select="facts+")
+def test_a_plan_that_changed_is_refused_with_the_difference(runner: Runner) -> None:
+    before = git(runner.repository, "rev-parse", "HEAD")
+    seen = plan(runner, select="facts+")
     with pytest.raises(PlanChanged, match="other variables .none -> size=4.") as refused:
-        stack.ask(select="facts+", variables={"size": 4}, digest=seen["digest"])
+        runner.ask(select="facts+", variables={"size": 4}, digest=seen["digest"])
     assert "which is now" in refused.value.hint
     with pytest.raises(PlanChanged, match="No plan with this digest is known"):
-        stack.ask(select="facts+", digest="0" * 64)
-    runs = stack.client.runs(limit=500)
-    new = stack.commit("Count", counts="select count(*) as n from {{ ref('facts') }}", totals=None)
-    stack.live(new)
+        runner.ask(select="facts+", digest="0" * 64)
+    runs = runner.client.runs(limit=500)
+    new = runner.commit("Count", counts="select count(*) as n from {{ ref('facts') }}", totals=None)
+    runner.live(new)
     said = f"another commit .{before[:7]} -> {new[:7]}.; nodes added: counts; nodes gone: totals"
     with pytest.raises(PlanChanged, match=said):
-        stack.ask(select="facts+", digest=seen["digest"])
-    assert stack.client.runs(limit=500) == runs
-    old = plan(stack, select="facts+", commit=before[:8])
+        runner.ask(select="facts+", digest=seen["digest"])
+    assert runner.client.runs(limit=500) == runs
+    old = plan(runner, select="facts+", commit=before[:8])
     assert old["differs"] == {
         "newest": new,
         "behind": 1,
@@ -83,28 +84,28 @@ def test_a_plan_that_changed_is_refused_with_the_difference(stack: Stack) -> Non
     assert any("1 commit behind" in text for text in old["warnings"])
 
 
-def test_a_stale_source_and_a_disabled_model_are_told(stack: Stack) -> None:
-    stack.execute("create schema raw")
-    stack.execute("create table raw.orders as select now() - interval '31 hours' as loaded_at")
-    (stack.repository / "models" / "raw.yml").write_text(SOURCES)
-    sha = stack.commit(
+def test_a_stale_source_and_a_disabled_model_are_told(runner: Runner) -> None:
+    runner.execute("create schema raw")
+    runner.execute("create table raw.orders as select now() - interval '31 hours' as loaded_at")
+    (runner.repository / "models" / "raw.yml").write_text(SOURCES)
+    sha = runner.commit(
         "Read a source",
         reads="select * from {{ source('raw', 'orders') }}",
         resting="select 1 as id",
     )
-    stack.live(sha)
-    found = plan(stack, select="reads")
+    runner.live(sha)
+    found = plan(runner, select="reads")
     assert any(
         "source raw.orders is stale" in text and "31 h" in text for text in found["warnings"]
     )
-    run = stack.run(select="resting")
+    run = runner.run(select="resting")
     assert run.state is RunState.ERROR and '"resting" is disabled' in run.detail
-    assert stack.run(select="reads").warnings == ()  # nobody looks: nobody waits for it
+    assert runner.run(select="reads").warnings == ()  # nobody looks: nobody waits for it
 
 
-def test_a_seen_plan_cannot_be_changed_and_is_forgotten_with_the_runs(stack: Stack) -> None:
-    seen = plan(stack, select="apart")
-    with psycopg.connect(stack.postgres.url("ledger"), autocommit=True) as ledger:
+def test_a_seen_plan_cannot_be_changed_and_is_forgotten_with_the_runs(runner: Runner) -> None:
+    seen = plan(runner, select="apart")
+    with psycopg.connect(runner.postgres.url("ledger"), autocommit=True) as ledger:
         known = "select 1 from ledger.plan where digest = %s"
         assert ledger.execute(known, [seen["digest"]]).fetchone()
         for change in ("update ledger.plan set commit = 'x'", "truncate ledger.plan"):

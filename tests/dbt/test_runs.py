@@ -10,20 +10,20 @@ import pytest
 from mage_dbt.errors import BadVariable, Conflict, NotFound
 from mage_dbt.request import Request
 from mage_dbt.run import NodeResult, Run, RunState
-from tests.dbt.conftest import Stack
+from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
 
 @pytest.fixture(autouse=True)
-def the_project_as_it_was(stack: Stack) -> Iterator[None]:
+def the_project_as_it_was(runner: Runner) -> Iterator[None]:
     """Each test begins and ends with the project's first commit's models."""
-    before = {one.stem: one.read_text() for one in (stack.repository / "models").glob("*.sql")}
+    before = {one.stem: one.read_text() for one in (runner.repository / "models").glob("*.sql")}
     yield
-    now = {one.stem: one.read_text() for one in (stack.repository / "models").glob("*.sql")}
+    now = {one.stem: one.read_text() for one in (runner.repository / "models").glob("*.sql")}
     if now != before:
         removed: dict[str, str | None] = {name: None for name in now if name not in before}
-        stack.live(stack.commit("Back to the beginning", **removed, **before))
+        runner.live(runner.commit("Back to the beginning", **removed, **before))
 
 
 def node(run: Run, name: str) -> NodeResult:
@@ -32,36 +32,36 @@ def node(run: Run, name: str) -> NodeResult:
     return found[name]
 
 
-def test_a_full_build_is_green_and_its_rows_are_in_the_warehouse(stack: Stack) -> None:
-    run = stack.run(why="first of all")
+def test_a_full_build_is_green_and_its_rows_are_in_the_warehouse(runner: Runner) -> None:
+    run = runner.run(why="first of all")
     assert run.state is RunState.SUCCESS, run.detail
     assert [one.name for one in run.nodes if not one.passed] == []
     assert {one.name for one in run.nodes} == set(run.planned)
     assert node(run, "facts").rows == 3
-    assert stack.query("select total from analytics.totals") == [(60,)]
+    assert runner.query("select total from analytics.totals") == [(60,)]
     assert run.why == "first of all" and run.dbt_version and run.target == "prod"
 
 
-def test_a_warning_is_shown_and_counted_and_does_not_fail(stack: Stack) -> None:
-    run = stack.run(select="facts")
+def test_a_warning_is_shown_and_counted_and_does_not_fail(runner: Runner) -> None:
+    run = runner.run(select="facts")
     assert run.state is RunState.SUCCESS
     assert run.counts()["warn"] == 1
     warned = next(one for one in run.nodes if one.status == "warn")
     assert "Got 1 result" in warned.message
 
 
-def test_the_plan_is_the_list_that_runs(stack: Stack) -> None:
-    plan = stack.client.plan(Request.parse({"select": "facts+"}))
-    run = stack.run(select="facts+")
+def test_the_plan_is_the_list_that_runs(runner: Runner) -> None:
+    plan = runner.client.plan(Request.parse({"select": "facts+"}))
+    run = runner.run(select="facts+")
     assert [one["name"] for one in plan["nodes"]] == list(run.planned)
     assert sorted(run.planned) == sorted(one.name for one in run.nodes)
     order = list(run.planned)
     assert order.index("facts") < order.index("facts_view")
 
 
-def test_a_broken_model_fails_the_run_and_names_who_was_skipped_for_it(stack: Stack) -> None:
-    stack.live(stack.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
-    run = stack.run()
+def test_a_broken_model_fails_the_run_and_names_who_was_skipped_for_it(runner: Runner) -> None:
+    runner.live(runner.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
+    run = runner.run()
     assert run.state is RunState.ERROR
     assert "facts" in run.detail
     assert node(run, "facts").status == "error"
@@ -72,14 +72,14 @@ def test_a_broken_model_fails_the_run_and_names_who_was_skipped_for_it(stack: St
     assert node(run, "apart").status == "success"
 
 
-def test_a_failing_test_fails_the_run_and_skips_what_follows_because_of_it(stack: Stack) -> None:
-    stack.live(
-        stack.commit(
+def test_a_failing_test_fails_the_run_and_skips_what_follows_because_of_it(runner: Runner) -> None:
+    runner.live(
+        runner.commit(
             "Repeat a number",
             numbers="select 1 as id, 2 as amount from generate_series(1, {{ var('size') }})",
         )
     )
-    run = stack.run(select="numbers+")
+    run = runner.run(select="numbers+")
     assert run.state is RunState.ERROR
     assert node(run, "unique_numbers_id").status == "fail"
     assert node(run, "numbers").status == "success"
@@ -87,70 +87,70 @@ def test_a_failing_test_fails_the_run_and_skips_what_follows_because_of_it(stack
     assert node(run, "facts").because == "unique_numbers_id"
 
 
-def test_a_rerun_runs_what_failed_and_was_skipped_and_nothing_else(stack: Stack) -> None:
-    good = (stack.repository / "models" / "facts.sql").read_text()
-    stack.live(stack.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
-    failed = stack.run()
-    stack.live(stack.commit("Repair facts", facts=good))
-    rerun = stack.run(operation="rerun_failed", of=failed.id)
+def test_a_rerun_runs_what_failed_and_was_skipped_and_nothing_else(runner: Runner) -> None:
+    good = (runner.repository / "models" / "facts.sql").read_text()
+    runner.live(runner.commit("Break facts", facts="select id / 0 as id from {{ ref('numbers') }}"))
+    failed = runner.run()
+    runner.live(runner.commit("Repair facts", facts=good))
+    rerun = runner.run(operation="rerun_failed", of=failed.id)
     assert rerun.state is RunState.SUCCESS, rerun.detail
     assert rerun.follows == failed.id
     ran = {one.name for one in rerun.nodes}
     assert {"facts", "facts_view", "totals"} <= ran
     assert not ran & {"numbers", "apart"}
     with pytest.raises(Conflict, match="nothing of it is left"):
-        stack.ask(operation="rerun_failed", of=rerun.id)
+        runner.ask(operation="rerun_failed", of=rerun.id)
 
 
-def test_variables_reach_dbt_and_an_unknown_one_is_refused(stack: Stack) -> None:
-    run = stack.run(select="numbers", variables={"size": 5})
+def test_variables_reach_dbt_and_an_unknown_one_is_refused(runner: Runner) -> None:
+    run = runner.run(select="numbers", variables={"size": 5})
     assert run.state is RunState.SUCCESS, run.detail
     assert node(run, "numbers").rows == 5
     with pytest.raises(BadVariable, match='no variable "sise". Did you mean size'):
-        stack.ask(select="numbers", variables={"sise": 5})
+        runner.ask(select="numbers", variables={"sise": 5})
 
 
-def test_an_unknown_model_fails_and_suggests_the_nearest(stack: Stack) -> None:
-    run = stack.run(select="numbers fact_view")
+def test_an_unknown_model_fails_and_suggests_the_nearest(runner: Runner) -> None:
+    run = runner.run(select="numbers fact_view")
     assert run.state is RunState.ERROR
     assert 'No model "fact_view"' in run.detail and "Did you mean facts_view" in run.detail
     assert run.nodes == ()
 
 
-def test_an_empty_selection_fails(stack: Stack) -> None:
-    run = stack.run(select="numbers,apart")
+def test_an_empty_selection_fails(runner: Runner) -> None:
+    run = runner.run(select="numbers,apart")
     assert run.state is RunState.ERROR
     assert "numbers,apart" in run.detail
 
 
-def test_a_full_refresh_rebuilds_all_rows_and_the_plan_says_what_it_drops(stack: Stack) -> None:
-    stack.run(select="facts+")
-    with_facts = stack.client.plan(Request.parse({"operation": "full_refresh", "select": "facts"}))
+def test_a_full_refresh_rebuilds_all_rows_and_the_plan_says_what_it_drops(runner: Runner) -> None:
+    runner.run(select="facts+")
+    with_facts = runner.client.plan(Request.parse({"operation": "full_refresh", "select": "facts"}))
     assert any("analytics_reporting.facts_view" in text for text in with_facts["warnings"])
     with_all = Request.parse({"operation": "full_refresh", "select": "facts+"})
-    assert stack.client.plan(with_all)["warnings"] == []
-    stack.query("insert into analytics.facts values (99, 1) returning id")
-    run = stack.run(operation="full_refresh", select="facts+")
+    assert runner.client.plan(with_all)["warnings"] == []
+    runner.query("insert into analytics.facts values (99, 1) returning id")
+    run = runner.run(operation="full_refresh", select="facts+")
     assert run.state is RunState.SUCCESS, run.detail
-    assert stack.query("select id from analytics_reporting.facts_view where id = 99") == []
+    assert runner.query("select id from analytics_reporting.facts_view where id = 99") == []
 
 
-def test_a_dbt_command_runs_as_typed(stack: Stack) -> None:
-    run = stack.run(operation="command", command="test --select numbers")
+def test_a_dbt_command_runs_as_typed(runner: Runner) -> None:
+    run = runner.run(operation="command", command="test --select numbers")
     assert run.state is RunState.SUCCESS, run.detail
     assert {one.type for one in run.nodes} == {"test"}
 
 
-def test_fifty_requests_with_one_key_are_one_run(stack: Stack) -> None:
+def test_fifty_requests_with_one_key_are_one_run(runner: Runner) -> None:
     with ThreadPoolExecutor(10) as pool:
-        asked = list(pool.map(lambda _: stack.ask(select="apart", key="fifty"), range(50)))
+        asked = list(pool.map(lambda _: runner.ask(select="apart", key="fifty"), range(50)))
     assert len({one.id for one in asked}) == 1
-    assert stack.over(asked[0]).state is RunState.SUCCESS
+    assert runner.over(asked[0]).state is RunState.SUCCESS
 
 
-def test_two_full_builds_at_once_both_pass_the_second_after_the_first(stack: Stack) -> None:
-    first, second = stack.ask(), stack.ask()
-    first, second = stack.over(first), stack.over(second)
+def test_two_full_builds_at_once_both_pass_the_second_after_the_first(runner: Runner) -> None:
+    first, second = runner.ask(), runner.ask()
+    first, second = runner.over(first), runner.over(second)
     assert (first.state, second.state) == (RunState.SUCCESS, RunState.SUCCESS)
     times = [(one.started_at, one.finished_at) for one in (first, second)]
     begun = [begin for begin, _ in times if begin]
@@ -159,26 +159,26 @@ def test_two_full_builds_at_once_both_pass_the_second_after_the_first(stack: Sta
     states = [
         event.data["detail"]
         for one in (first, second)
-        for event in stack.client.follow(one.id, print)
+        for event in runner.client.follow(one.id, print)
         if event.kind == "state" and event.data.get("detail")
     ]
     assert any("held by daily_full_build since" in text for text in states), states
 
 
-def test_a_cancelled_run_stops_its_sql_within_five_seconds(stack: Stack) -> None:
-    stack.live(stack.commit("Sleep", apart="select 1 as id, pg_sleep(60)::text as slept"))
-    run = stack.ask(select="apart")
-    stack.running(run, "pg_sleep")
-    cancelled = stack.client.cancel(run.id, "by the test")
+def test_a_cancelled_run_stops_its_sql_within_five_seconds(runner: Runner) -> None:
+    runner.live(runner.commit("Sleep", apart="select 1 as id, pg_sleep(60)::text as slept"))
+    run = runner.ask(select="apart")
+    runner.running(run, "pg_sleep")
+    cancelled = runner.client.cancel(run.id, "by the test")
     assert cancelled.state is RunState.CANCELLED
-    assert stack.at_work("pg_sleep") == []
-    assert node(stack.client.run(run.id), "apart").status == "error"
-    events = list(stack.client.follow(run.id, print))
+    assert runner.at_work("pg_sleep") == []
+    assert node(runner.client.run(run.id), "apart").status == "error"
+    events = list(runner.client.follow(run.id, print))
     assert "by the test" in events[-1].data["detail"]
     with pytest.raises(Conflict, match="is over: Cancelled"):
-        stack.client.cancel(run.id, "again")
+        runner.client.cancel(run.id, "again")
 
 
-def test_an_unknown_run_is_not_found(stack: Stack) -> None:
+def test_an_unknown_run_is_not_found(runner: Runner) -> None:
     with pytest.raises(NotFound, match="No run"):
-        stack.client.run("20260101-000000-000000")
+        runner.client.run("20260101-000000-000000")

@@ -10,8 +10,9 @@ import pytest
 
 from mage_dbt.errors import NothingLeft
 from mage_dbt.run import Run, RunState
-from tests.dbt.conftest import Stack, git
-from tests.dbt.test_rerun import BROKEN, FACTS
+from tests.dbt.models import BROKEN, FACTS
+from tests.harness.repository import git
+from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
@@ -22,45 +23,45 @@ MANY_LINES = FACTS + "".join(f"-- What a reader of line {line} should know.\n" f
 BROKEN_AGAIN = MANY_LINES.replace("    amount\n", "    amount / 0 as amount\n")
 
 
-def morning(stack: Stack) -> Run:
+def morning(runner: Runner) -> Run:
     """What Mage's schedule asks the runner for."""
-    run = stack.run(cause="schedule", caller="Mage, trigger daily")
+    run = runner.run(cause="schedule", caller="Mage, trigger daily")
     assert run.morning and run.state is RunState.ERROR and "facts" in run.detail, run.detail
     return run
 
 
-def told(stack: Stack, run: Run) -> list[str]:
-    return [one["text"] for one in stack.client.story(run.id)]
+def told(runner: Runner, run: Run) -> list[str]:
+    return [one["text"] for one in runner.client.story(run.id)]
 
 
-def test_two_mornings_fail_and_are_repaired_and_each_reads_as_one_story(stack: Stack) -> None:
-    stack.restart_runner(DAILY_BUILD_AT="00:00", DAILY_BUILD_TIMEZONE=FIRST)
-    stack.live(stack.commit("Break facts", facts=BROKEN))
-    first = morning(stack)
-    repaired = stack.commit("Repair facts", facts=MANY_LINES)
-    stack.live(repaired)
-    alice = stack.run(operation="rerun_failed", caller="alice", why="facts is repaired")
+def test_two_mornings_fail_and_are_repaired_and_each_reads_as_one_story(runner: Runner) -> None:
+    runner.restart_runner(DAILY_BUILD_AT="00:00", DAILY_BUILD_TIMEZONE=FIRST)
+    runner.live(runner.commit("Break facts", facts=BROKEN))
+    first = morning(runner)
+    repaired = runner.commit("Repair facts", facts=MANY_LINES)
+    runner.live(repaired)
+    alice = runner.run(operation="rerun_failed", caller="alice", why="facts is repaired")
     assert alice.state is RunState.SUCCESS, alice.detail
     assert alice.follows == first.id and alice.commit == repaired
     with pytest.raises(NothingLeft, match=f"succeeded since.*{alice.id} .alice."):
-        stack.ask(operation="rerun_failed")
+        runner.ask(operation="rerun_failed")
 
-    stack.restart_runner(DAILY_BUILD_TIMEZONE=SECOND)
-    stack.live(stack.commit("Break facts again", facts=BROKEN_AGAIN))
-    second = morning(stack)
+    runner.restart_runner(DAILY_BUILD_TIMEZONE=SECOND)
+    runner.live(runner.commit("Break facts again", facts=BROKEN_AGAIN))
+    second = morning(runner)
     assert second.morning and first.morning and second.morning > first.morning
-    git(stack.repository, "mv", "models/facts.sql", "models/fact_rows.sql")
-    models = stack.repository / "models"
+    git(runner.repository, "mv", "models/facts.sql", "models/fact_rows.sql")
+    models = runner.repository / "models"
     texts = {name: (models / f"{name}.sql").read_text() for name in ("facts_view", "totals")}
     properties = models / "steps.yml"
     properties.write_text(properties.read_text().replace("name: facts\n", "name: fact_rows\n"))
-    renamed = stack.commit(
+    renamed = runner.commit(
         "Rename and repair",
         fact_rows=MANY_LINES,
         **{name: text.replace("'facts'", "'fact_rows'") for name, text in texts.items()},
     )
-    stack.live(renamed)
-    bob = stack.run(operation="rerun_failed", caller="bob")
+    runner.live(renamed)
+    bob = runner.run(operation="rerun_failed", caller="bob")
     assert bob.state is RunState.SUCCESS, bob.detail
     assert bob.follows == second.id
     assert bob.notes == ("facts was renamed to fact_rows.",)
@@ -68,9 +69,9 @@ def test_two_mornings_fail_and_are_repaired_and_each_reads_as_one_story(stack: S
     assert "numbers" not in {one.name for one in bob.nodes}
 
     for failed, fixed, by in ((first, alice, "alice"), (second, bob, "bob")):
-        story = told(stack, failed)
+        story = told(runner, failed)
         assert len(story) == 2, story
         assert f"daily build of {failed.morning} on {failed.commit[:7]} failed at " in story[0]
         assert story[0].endswith("(facts)")
         assert story[1].endswith(f"fixed by {by} with {fixed.commit[:7]} (run {fixed.id})")
-        assert told(stack, fixed) == story
+        assert told(runner, fixed) == story

@@ -10,15 +10,16 @@ import sys
 import httpx
 
 from mage_dbt.run import RunState
-from tests.dbt.conftest import Stack, git
+from tests.harness.repository import git
+from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
 
-def tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tool(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mage_dbt.cli", *arguments],
-        env={"PATH": os.environ["PATH"], **stack.settings.as_environment()},
+        env={"PATH": os.environ["PATH"], **runner.settings.as_environment()},
         capture_output=True,
         text=True,
         timeout=180,
@@ -26,57 +27,57 @@ def tool(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_run_shows_each_node_and_its_table_and_show_tells_it_again(stack: Stack) -> None:
-    done = tool(stack, "run", "--select", "numbers", "--var", "size=4", "--why", "a new size")
+def test_run_shows_each_node_and_its_table_and_show_tells_it_again(runner: Runner) -> None:
+    done = tool(runner, "run", "--select", "numbers", "--var", "size=4", "--why", "a new size")
     assert done.returncode == 0, done.stderr
     assert "success  numbers" in done.stdout and "Success in" in done.stdout
-    run = stack.client.runs(limit=1)[0]
-    told = tool(stack, "show", run.id)
+    run = runner.client.runs(limit=1)[0]
+    told = tool(runner, "show", run.id)
     assert "a new size" in told.stdout and run.id in told.stdout
-    data = json.loads(tool(stack, "show", run.id, "--json").stdout)
+    data = json.loads(tool(runner, "show", run.id, "--json").stdout)
     assert data["state"] == "Success" and data["request"]["variables"] == {"size": 4}
-    assert run.id in tool(stack, "runs").stdout
+    assert run.id in tool(runner, "runs").stdout
 
 
-def test_plan_shows_what_would_run_and_changes_nothing(stack: Stack) -> None:
-    before = stack.client.runs(limit=500)
-    done = tool(stack, "plan", "full_refresh", "--select", "facts")
+def test_plan_shows_what_would_run_and_changes_nothing(runner: Runner) -> None:
+    before = runner.client.runs(limit=500)
+    done = tool(runner, "plan", "full_refresh", "--select", "facts")
     assert done.returncode == 0, done.stderr
     assert "analytics.facts" in done.stdout
-    data = json.loads(tool(stack, "plan", "--select", "facts", "--json").stdout)
+    data = json.loads(tool(runner, "plan", "--select", "facts", "--json").stdout)
     assert data["nodes"][0]["name"] == "facts" and len(data["digest"]) == 64
-    assert stack.client.runs(limit=500) == before
+    assert runner.client.runs(limit=500) == before
 
 
-def test_a_plan_is_seen_run_by_its_digest_and_refused_when_it_changed(stack: Stack) -> None:
-    told = tool(stack, "plan", "--select", "numbers+1", "--exclude", "apart")
+def test_a_plan_is_seen_run_by_its_digest_and_refused_when_it_changed(runner: Runner) -> None:
+    told = tool(runner, "plan", "--select", "numbers+1", "--exclude", "apart")
     assert told.returncode == 0, told.stderr
     assert "asked for" in told.stdout and "downstream of numbers" in told.stdout
     digest = told.stdout.split("digest")[1].split()[0]
-    refused = tool(stack, "run", "--select", "numbers", "--digest", digest, "--json")
+    refused = tool(runner, "run", "--select", "numbers", "--digest", digest, "--json")
     assert refused.returncode == 2 and "nodes gone: facts" in refused.stdout
-    head = git(stack.repository, "rev-parse", "HEAD")
-    unknown = tool(stack, "run", "--select", "numbers", "--commit", "no-such-tag")
+    head = git(runner.repository, "rev-parse", "HEAD")
+    unknown = tool(runner, "run", "--select", "numbers", "--commit", "no-such-tag")
     assert unknown.returncode == 2 and "No commit or tag 'no-such-tag'" in unknown.stderr
-    done = tool(stack, "run", "--select", "numbers", "--commit", head[:7])
+    done = tool(runner, "run", "--select", "numbers", "--commit", head[:7])
     assert done.returncode == 0, done.stderr
 
 
-def test_show_tells_the_story_of_a_run_and_its_reruns(stack: Stack) -> None:
-    text = (stack.repository / "models" / "apart.sql").read_text()
-    stack.live(stack.commit("Break", apart="select 1 / 0 as id"))
-    failed = stack.run(select="apart")
-    stack.live(stack.commit("Repair", apart=text))
-    assert tool(stack, "run", "rerun_failed", "--of", failed.id, "--why", "x").returncode == 0
-    shown = tool(stack, "show", failed.id).stdout
+def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:
+    text = (runner.repository / "models" / "apart.sql").read_text()
+    runner.live(runner.commit("Break", apart="select 1 / 0 as id"))
+    failed = runner.run(select="apart")
+    runner.live(runner.commit("Repair", apart=text))
+    assert tool(runner, "run", "rerun_failed", "--of", failed.id, "--why", "x").returncode == 0
+    shown = tool(runner, "show", failed.id).stdout
     assert "story     " in shown and "failed at" in shown and "fixed by" in shown
-    again = tool(stack, "run", "rerun_failed", "--of", failed.id)
+    again = tool(runner, "run", "rerun_failed", "--of", failed.id)
     assert again.returncode == 2 and "has succeeded since" in again.stderr
-    first = tool(stack, "run", "rerun_failed")
+    first = tool(runner, "run", "rerun_failed")
     assert first.returncode == 2 and "no daily build yet" in first.stderr
 
 
-def test_what_is_refused_says_why_and_ends_with_status_two(stack: Stack) -> None:
+def test_what_is_refused_says_why_and_ends_with_status_two(runner: Runner) -> None:
     for arguments, says in (
         (["run", "--var", "sise=4"], "Did you mean size"),
         (["run", "--var", "size"], "NAME=VALUE"),
@@ -85,45 +86,45 @@ def test_what_is_refused_says_why_and_ends_with_status_two(stack: Stack) -> None
         (["show", "20260101-000000-000000"], "No run"),
         (["cancel", "20260101-000000-000000"], "No run"),
     ):
-        done = tool(stack, *arguments)
+        done = tool(runner, *arguments)
         assert done.returncode == 2, (arguments, done.stdout)
         assert says in done.stderr
         assert "Traceback" not in done.stderr
-        refused = json.loads(tool(stack, *arguments, "--json").stdout)
+        refused = json.loads(tool(runner, *arguments, "--json").stdout)
         assert says in f"{refused['error']} {refused['hint']}"
 
 
-def test_a_run_that_fails_ends_with_status_one(stack: Stack) -> None:
-    done = tool(stack, "run", "--select", "no_such_model")
+def test_a_run_that_fails_ends_with_status_one(runner: Runner) -> None:
+    done = tool(runner, "run", "--select", "no_such_model")
     assert done.returncode == 1
     assert 'No model "no_such_model"' in done.stdout
 
 
-def test_cancel_stops_a_run(stack: Stack) -> None:
-    text = (stack.repository / "models" / "apart.sql").read_text()
-    stack.live(stack.commit("Sleep", apart="select 1 as id, pg_sleep(60)::text as slept"))
-    run = stack.ask(select="apart")
-    stack.running(run, "pg_sleep")
-    going_on = tool(stack, "status").stdout
+def test_cancel_stops_a_run(runner: Runner) -> None:
+    text = (runner.repository / "models" / "apart.sql").read_text()
+    runner.live(runner.commit("Sleep", apart="select 1 as id, pg_sleep(60)::text as slept"))
+    run = runner.ask(select="apart")
+    runner.running(run, "pg_sleep")
+    going_on = tool(runner, "status").stdout
     assert f"build apart, run {run.id}, since" in going_on and "asked for by test" in going_on
-    done = tool(stack, "cancel", run.id)
+    done = tool(runner, "cancel", run.id)
     assert done.returncode == 0 and "Cancelled" in done.stdout
-    assert stack.client.run(run.id).state is RunState.CANCELLED
-    stack.live(stack.commit("Back", apart=text))
+    assert runner.client.run(run.id).state is RunState.CANCELLED
+    runner.live(runner.commit("Back", apart=text))
 
 
-def test_status_tells_the_live_commit_and_the_next_morning(stack: Stack) -> None:
-    done = tool(stack, "status")
+def test_status_tells_the_live_commit_and_the_next_morning(runner: Runner) -> None:
+    done = tool(runner, "status")
     assert done.returncode == 0
     assert "live" in done.stdout and "morning   next build" in done.stdout
-    data = json.loads(tool(stack, "status", "--json").stdout)
+    data = json.loads(tool(runner, "status", "--json").stdout)
     assert data["live"]["models"] == 6
     assert {one["name"] for one in data["processes"]} >= {"postgres", "runner", "git-sync"}
 
 
-def test_over_tcp_nothing_answers_without_the_token_but_ping(stack: Stack) -> None:
-    address = f"http://127.0.0.1:{stack.settings.runner_port}"
-    token = stack.home.api_token.read_text()
+def test_over_tcp_nothing_answers_without_the_token_but_ping(runner: Runner) -> None:
+    address = f"http://127.0.0.1:{runner.settings.runner_port}"
+    token = runner.home.api_token.read_text()
     with httpx.Client(base_url=address, trust_env=False) as http:
         assert http.get("/ping").json() == "pong"
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": token}):

@@ -22,11 +22,11 @@ import pytest
 from mage_dbt.errors import Unavailable
 from mage_dbt.run import Run, RunState
 from mage_dbt.workspace.postgres import WAREHOUSE
-from mage_dbt.workspace.progress import wait_for
 from tests.conftest import not_run
-from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
-from tests.dbt.test_warm import how, parents
-from tests.live import command_line
+from tests.harness import runner as runners
+from tests.harness.base import command_line
+from tests.harness.runner import Runner
+from tests.harness.waiting import wait_until
 
 PARENTS = 2
 
@@ -47,156 +47,150 @@ NUMBERS = itertools.count(4711)
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("stack")
-    repository = make_repository(folder / "repository", "steps")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    folder = tmp_path_factory.mktemp("runner")
     runs = folder / "home" / "runs"
     runs.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "tmpfs", str(runs)]
     if (done := subprocess.run(mount, capture_output=True, text=True, check=False)).returncode:
         not_run(f"no small disk to fill: {done.stderr.strip()}")
     try:
-        stack = start_stack(
-            folder, DBT_METRIC_REPO=str(repository), RUNNER_WARM_PARENTS=str(PARENTS)
-        )
-        try:
-            stack.live(git(repository, "rev-parse", "HEAD"))
-            yield stack
-        finally:
-            stop_stack(stack)
+        # It stops PostgreSQL, which is therefore its own.
+        warm = {"RUNNER_WARM_PARENTS": str(PARENTS)}
+        with runners.on_project(folder, None, "steps", **warm) as found:
+            yield found
     finally:
         subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
 
 @contextmanager
-def held(stack: Stack, number: int) -> Iterator[None]:
+def held(runner: Runner, number: int) -> Iterator[None]:
     """A model that WAITS for this number waits until the block ends."""
-    with psycopg.connect(stack.postgres.url("dbt"), dbname=WAREHOUSE) as connection:
+    with psycopg.connect(runner.postgres.url("dbt"), dbname=WAREHOUSE) as connection:
         connection.execute("select pg_advisory_xact_lock(%s)", [number])
         yield
 
 
-def works(stack: Stack, **request: object) -> Run:
+def works(runner: Runner, **request: object) -> Run:
     """Another run passes, in a fork."""
-    run = stack.run(select="apart", **request)
+    run = runner.run(select="apart", **request)
     assert run.state is RunState.SUCCESS, run.detail
-    assert how(stack, run) == "warm"
+    assert runner.how(run) == "warm"
     return run
 
 
-def test_fifty_requests_at_once_all_have_their_turn(stack: Stack) -> None:
+def test_fifty_requests_at_once_all_have_their_turn(runner: Runner) -> None:
     def ask(number: int) -> Run:
         command = "compile --select apart"
-        return stack.ask(operation="command", command=command, key=f"fifty {number}")
+        return runner.ask(operation="command", command=command, key=f"fifty {number}")
 
     with ThreadPoolExecutor(50) as pool:
         asked = list(pool.map(ask, range(50)))
     assert len({one.id for one in asked}) == 50
     for one in asked:
-        run = stack.over(one)
+        run = runner.over(one)
         assert run.state is RunState.SUCCESS, run.detail
-    works(stack)
+    works(runner)
 
 
-def test_a_disk_that_fills_up_during_a_run_is_said_and_the_next_run_works(stack: Stack) -> None:
+def test_a_disk_that_fills_up_during_a_run_is_said_and_the_next_run_works(runner: Runner) -> None:
     number = next(NUMBERS)
-    stack.live(stack.commit("Wait", apart=WAITS.format(number=number)))
-    filler = stack.home.runs / "filler"
+    runner.live(runner.commit("Wait", apart=WAITS.format(number=number)))
+    filler = runner.home.runs / "filler"
     try:
-        with held(stack, number):
-            run = stack.ask(select="apart")
-            stack.running(run, "pg_advisory_xact_lock")
+        with held(runner, number):
+            run = runner.ask(select="apart")
+            runner.running(run, "pg_advisory_xact_lock")
             fill(filler)
-        run = stack.over(run)
+        run = runner.over(run)
     finally:
         filler.unlink()
     assert run.state is RunState.ERROR
     assert "No space left on device" in run.detail
-    works(stack)
+    works(runner)
 
 
-def test_a_full_disk_refuses_a_run_in_words_and_the_next_run_works(stack: Stack) -> None:
-    filler = stack.home.runs / "filler"
+def test_a_full_disk_refuses_a_run_in_words_and_the_next_run_works(runner: Runner) -> None:
+    filler = runner.home.runs / "filler"
     fill(filler)
     try:
-        run = stack.run(select="apart")
+        run = runner.run(select="apart")
     finally:
         filler.unlink()
     assert run.state is RunState.ERROR
     assert "No space left on device" in run.detail
-    works(stack)
+    works(runner)
 
 
-def test_after_a_restart_of_postgresql_runs_go_on(stack: Stack) -> None:
-    works(stack)
-    pid = int((stack.home.root / "postgres" / "postmaster.pid").read_text().split()[0])
+def test_after_a_restart_of_postgresql_runs_go_on(runner: Runner) -> None:
+    works(runner)
+    pid = int((runner.home.root / "postgres" / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGINT)
     psutil.Process(pid).wait(60)
 
     def accepted() -> Run | str:
         try:
-            return stack.ask(select="apart", key="after the restart")
+            return runner.ask(select="apart", key="after the restart")
         except Unavailable as error:
             return str(error)
 
-    run = stack.over(wait_for("a request to be accepted", accepted, 90, stack.progress))
+    run = runner.over(wait_until("a request to be accepted", accepted, 90))
     assert run.state is RunState.SUCCESS, run.detail
-    works(stack)
+    works(runner)
 
 
-def test_a_commit_that_parses_only_with_a_variable_is_broken_and_names_it(stack: Stack) -> None:
-    sha = stack.commit("Needs a variable", apart=NEEDS)
+def test_a_commit_that_parses_only_with_a_variable_is_broken_and_names_it(runner: Runner) -> None:
+    sha = runner.commit("Needs a variable", apart=NEEDS)
 
     def right(status: dict[str, object]) -> bool:
         broken = status["broken"]
         return isinstance(broken, dict) and broken["sha"] == sha
 
-    told = stack.until("the commit to be broken", right)["broken"]
+    told = runner.until("the commit to be broken", right)["broken"]
     assert "Give `needed`" in told["message"], told
-    works(stack)
-    stack.live(stack.commit("It has a default", apart="select {{ var('needed', 1) }} as id"))
-    works(stack, variables={"needed": 2})
+    works(runner)
+    runner.live(runner.commit("It has a default", apart="select {{ var('needed', 1) }} as id"))
+    works(runner, variables={"needed": 2})
 
 
-def test_a_run_is_forked_while_another_parent_is_prepared(stack: Stack) -> None:
-    works(stack)
-    other = stack.ask(select="apart", variables={"size": next(NUMBERS)})
-    works(stack, key="meanwhile")
-    other = stack.over(other)
+def test_a_run_is_forked_while_another_parent_is_prepared(runner: Runner) -> None:
+    works(runner)
+    other = runner.ask(select="apart", variables={"size": next(NUMBERS)})
+    works(runner, key="meanwhile")
+    other = runner.over(other)
     assert other.state is RunState.SUCCESS, other.detail
-    assert how(stack, other) == "warm"
+    assert runner.how(other) == "warm"
 
 
-def test_a_run_is_cancelled_before_its_worker_exists(stack: Stack) -> None:
+def test_a_run_is_cancelled_before_its_worker_exists(runner: Runner) -> None:
     variables = {"size": next(NUMBERS)}
-    run = stack.ask(select="apart", variables=variables)
-    stack.client.cancel(run.id, "the test")
-    run = stack.over(run)
+    run = runner.ask(select="apart", variables=variables)
+    runner.client.cancel(run.id, "the test")
+    run = runner.over(run)
     assert run.state is RunState.CANCELLED and "the test" in run.detail
     assert not [one for one in psutil.process_iter() if run.id in command_line(one)]
-    works(stack, variables=variables)
+    works(runner, variables=variables)
 
 
-def test_parents_are_bounded_and_go_with_the_last_run_of_their_commit(stack: Stack) -> None:
+def test_parents_are_bounded_and_go_with_the_last_run_of_their_commit(runner: Runner) -> None:
     number = next(NUMBERS)
-    stack.live(stack.commit("Wait again", apart=WAITS.format(number=number)))
+    runner.live(runner.commit("Wait again", apart=WAITS.format(number=number)))
     for _ in range(PARENTS + 1):
-        works(stack, variables={"size": next(NUMBERS)})
-        assert len(parents(stack)) <= PARENTS
-    with held(stack, number):
-        run = stack.ask(select="apart")
-        stack.running(run, "pg_advisory_xact_lock")
+        works(runner, variables={"size": next(NUMBERS)})
+        assert len(runner.parents()) <= PARENTS
+    with held(runner, number):
+        run = runner.ask(select="apart")
+        runner.running(run, "pg_advisory_xact_lock")
         [older] = {one.ppid() for one in psutil.process_iter() if run.id in command_line(one)}
-        stack.live(stack.commit("It waits no more", apart="select 1 as id"))
+        runner.live(runner.commit("It waits no more", apart="select 1 as id"))
         assert psutil.pid_exists(older)
-    assert stack.over(run).state is RunState.SUCCESS
-    wait_for(
+    assert runner.over(run).state is RunState.SUCCESS
+    wait_until(
         "the older commit's parent to go",
-        lambda: older not in [one.pid for one in parents(stack)] or "it is there",
+        lambda: older not in [one.pid for one in runner.parents()] or "it is there",
         30,
-        stack.progress,
     )
-    works(stack)
+    works(runner)
 
 
 def fill(file: Path) -> None:

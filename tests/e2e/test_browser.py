@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from mage_dbt.run import RunState
-from tests.e2e.conftest import Workspace
-from tests.live import wait_until
-
-# Chromium would otherwise try to reach its maker's servers, and as root it needs no sandbox.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-
-
-@pytest.fixture
-def page(chromium: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1720, "height": 900})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
 
 
 def test_an_analyst_runs_one_model_again_and_reads_the_result(
     workspace: Workspace, page: Page
 ) -> None:
-    address = f"http://127.0.0.1:{workspace.live.settings.mage_port}"
+    address = workspace.mage_url
     page.goto(f"{address}/pipelines")
     page.get_by_text("single_model_rerun").first.wait_for()
 
@@ -52,7 +32,7 @@ def test_an_analyst_runs_one_model_again_and_reads_the_result(
         return [run.mage_run] if run.state.final else f"the run is {run.state}"
 
     number = wait_until("the clicked run to be over", probe, 120)[0]
-    assert workspace.over(number) == "completed"
+    assert workspace.ended(number) == "completed"
     assert workspace.run_of(number).state is RunState.SUCCESS
 
     page.goto(f"{address}/pipelines/single_model_rerun/runs/{number}")
@@ -70,7 +50,7 @@ def test_an_analyst_runs_one_model_again_and_reads_the_result(
 
 
 def test_the_forms_list_offers_the_models_by_name(workspace: Workspace, page: Page) -> None:
-    address = f"http://127.0.0.1:{workspace.live.settings.mage_port}"
+    address = workspace.mage_url
     page.goto(f"{address}/pipelines/single_model_rerun/triggers")
     page.get_by_text("Create trigger with no-code").click()
     page.get_by_role("button", name="CUSTOMIZE", exact=True).click()

@@ -19,14 +19,16 @@ import pytest
 from psycopg import sql
 
 from mage_dbt.client import RunnerClient
-from mage_dbt.errors import Unavailable, WorkspaceError
+from mage_dbt.errors import WorkspaceError
 from mage_dbt.redaction import _shapes
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
 from tests.canaries import places
-from tests.dbt.conftest import git, git_commit, make_repository
-from tests.live import LiveWorkspace, share_environments, wait_until
-from tests.services import service
+from tests.harness import environments
+from tests.harness.repository import git, git_commit, make_repository
+from tests.harness.services import service
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
 
 MADE = (
     *("postgres-superuser", "postgres-mage", "postgres-ledger", "postgres-runner"),
@@ -82,7 +84,7 @@ class Gate(SimpleHTTPRequestHandler):
 class Scene:
     """The workspace with its canaries, and what it was heard to answer."""
 
-    live: LiveWorkspace
+    live: Workspace
     repository: Path
     gate: type[Gate]
     canaries: dict[str, str]
@@ -108,16 +110,6 @@ class Scene:
 
     def ask(self, **request: Any) -> Run:
         return self.client.submit(Request.parse({"cause": "tool", "caller": "test", **request}))
-
-    def over(self, run: Run) -> Run:
-        def probe() -> Run | str:
-            try:
-                now = self.client.run(run.id)
-            except Unavailable as error:
-                return str(error)
-            return now if now.state.final else f"{now.state} {now.detail}"
-
-        return wait_until(f"run {run.id} to be over", probe, RUN_SECONDS)
 
     def running(self, run: Run) -> Path:
         folder = self.live.home.runs / run.id
@@ -173,7 +165,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     )
     profiles = folder / "profiles"
     profiles.mkdir()
-    live = LiveWorkspace(
+    live = Workspace(
         folder / "home",
         DBT_METRIC_REPO=f"http://127.0.0.1:{server.server_port}/.git",
         GIT_CONFIG_GLOBAL=str(given / "gitconfig"),
@@ -183,7 +175,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         DBT_ENV_SECRET_OTHER=canaries["DBT_ENV_SECRET_OTHER"],
     )
     (profiles / "profiles.yml").write_text(PROFILE.format(port=live.environ["POSTGRES_PORT"]))
-    share_environments(live.home)
+    environments.share(live.home)
     live.home.secrets.mkdir(mode=0o700)
     with service() as good:
         lines = [
@@ -234,13 +226,13 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
     first = scene.client.runs()[0]
     assert first.state is RunState.ERROR
     make_warehouse(scene)
-    assert scene.over(scene.ask(select="numbers+")).state is RunState.SUCCESS
+    assert live.over(scene.ask(select="numbers+")).state is RunState.SUCCESS
     # The warehouse says the password in an error, in a model's name and in a log.
     scene.commit("Say it", apart="select public.say() as id")
-    said = scene.over(scene.ask())
+    said = live.over(scene.ask())
     assert said.state is RunState.ERROR
     assert "connection with ***** failed" in str([one.message for one in said.nodes])
-    scene.over(scene.ask(operation="rerun_failed", of=said.id))
+    live.over(scene.ask(operation="rerun_failed", of=said.id))
     # A commit that dbt cannot read, with a secret it may not read.
     scene.commit("Break it", totals="select '{{ env_var(\"DBT_ENV_SECRET_OTHER\") }}' as x")
     scene.commit(
@@ -252,13 +244,11 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
     for one in psutil.process_iter(["cmdline"]):
         if str(folder) in str(one.info["cmdline"]):
             one.kill()
-    scene.over(run)
+    live.over(run)
     run = scene.ask(select="apart")
     scene.running(run)
-    restarts = live.kept("runner")["restarts"]
-    live.child("runner").kill()
-    live.wait_until_up("runner", restarts + 1)
-    scene.over(run)
+    live.kill_and_wait("runner")
+    live.over(run)
     # Refusals, with a secret where one types it by mistake.
     token = scene.canaries["api-token"]
     for wrong in ({"select": "no_such_model"}, {"command": "run-operation x"}, {"commit": "abc"}):
@@ -308,10 +298,10 @@ def search(scene: Scene) -> None:
     found = places(scene.live, scene.canaries, scene.heard, allowed)
     assert found == []
     assert len(scene.heard) > 40
-    assert not environments(scene)
+    assert not in_environments(scene)
 
 
-def environments(scene: Scene) -> list[str]:
+def in_environments(scene: Scene) -> list[str]:
     """Secrets in the environment of processes that are not to have them."""
     may = {
         "mage": {"postgres-mage", "NOTEBOOK_TOKEN", "mage-jwt", "runner-to-mage"},

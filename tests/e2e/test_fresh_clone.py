@@ -8,25 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import LiveWorkspace, copy_checkout
+from tests.harness.workspace import Workspace, copy_checkout
+
+pytestmark = pytest.mark.side_by_side
 
 NEWCOMERS_SECONDS = 600.0
 """The goal is 180 on two cores of its own; this is where a test gives up."""
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Iterator[LiveWorkspace]:
+def clone(tmp_path: Path) -> Iterator[Workspace]:
     checkout = copy_checkout(tmp_path / "a clone ü")
-    workspace = LiveWorkspace(checkout / ".workspace", checkout)
+    workspace = Workspace(checkout / ".workspace", checkout)
     del workspace.environ["WORKSPACE_HOME"]
-    workspace.log = tmp_path / "start.log"
+    workspace.start_log = tmp_path / "start.log"
     yield workspace
     if workspace.started:
         workspace.stop()
 
 
 @pytest.mark.timeout(900)
-def test_one_command_builds_the_demo(clone: LiveWorkspace) -> None:
+def test_one_command_builds_the_demo(clone: Workspace) -> None:
     clone.start("--once")
     status = clone.wait(NEWCOMERS_SECONDS)
     assert status == 0, clone.output()
@@ -35,7 +37,7 @@ def test_one_command_builds_the_demo(clone: LiveWorkspace) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_another_dbt_version_is_one_line_and_a_start(clone: LiveWorkspace) -> None:
+def test_another_dbt_version_is_one_line_and_a_start(clone: Workspace) -> None:
     requirements = clone.checkout / "dbt" / "requirements.txt"
     text = requirements.read_text()
     requirements.write_text(re.sub(r"(?m)^dbt-core==.*$", "dbt-core==1.10.22", text))
@@ -46,7 +48,7 @@ def test_another_dbt_version_is_one_line_and_a_start(clone: LiveWorkspace) -> No
 
 
 @pytest.mark.timeout(900)
-def test_an_install_that_was_killed_is_done_again(clone: LiveWorkspace) -> None:
+def test_an_install_that_was_killed_is_done_again(clone: Workspace) -> None:
     clone.start("--once")
     clone.wait_for_output("uv==")
     clone.process.kill()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,22 +17,15 @@ from mage_dbt.mage.api import as_the_runner
 from mage_dbt.mage.project import API_TRIGGER
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
-from tests.e2e.conftest import OVER_SECONDS, Workspace
-from tests.e2e.test_pipelines import BAD, GOOD, sleepy
-from tests.live import wait_until
+from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
+from tests.e2e.models import BAD, GOOD, sleepy
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
 
 
 def ask(workspace: Workspace, **request: Any) -> Run:
     """What a chat bot does."""
     return workspace.client.submit(Request.parse({"caller": "a bot", **request}))
-
-
-def ended(workspace: Workspace, run: Run) -> Run:
-    def probe() -> Run | str:
-        now = workspace.client.run(run.id)
-        return now if now.state.final else f"{now.state} {now.detail}"
-
-    return wait_until(f"run {run.id} to be over", probe, OVER_SECONDS)
 
 
 def recorded(workspace: Workspace, run: Run) -> int:
@@ -48,11 +39,7 @@ def recorded(workspace: Workspace, run: Run) -> int:
 
 def database(workspace: Workspace) -> psycopg.Connection[Any]:
     """The workspace's, with every right."""
-    password = (workspace.live.home.secrets / "postgres-superuser").read_text()
-    port = workspace.live.settings.postgres_port
-    return psycopg.connect(
-        host="127.0.0.1", port=port, user="postgres", password=password, dbname="workspace"
-    )
+    return workspace.connect(SUPERUSER, WORKSPACE)
 
 
 def seen(workspace: Workspace, run: Run) -> list[int]:
@@ -79,26 +66,21 @@ def stopped(process: psutil.Process) -> Iterator[None]:
                 one.resume()
 
 
-def trigger_of(workspace: Workspace, pipeline: str) -> int:
-    return workspace.mage.api_trigger(pipeline)
-
-
 def http(workspace: Workspace) -> httpx.Client:
-    address = f"http://127.0.0.1:{workspace.live.settings.mage_port}"
-    return httpx.Client(base_url=address, timeout=30, trust_env=False)
+    return httpx.Client(base_url=workspace.mage_url, timeout=30, trust_env=False)
 
 
 def test_a_run_by_the_api_is_seen_in_mage_like_any_other(workspace: Workspace) -> None:
     run = ask(workspace, select="facts", why="the bot was asked")
     number = recorded(workspace, run)
-    assert workspace.over(number) == "completed"
-    assert workspace.mage.pipeline_run(number)["pipeline_uuid"] == "single_model_rerun"
-    shown = workspace.mage.pipeline_run(number)["variables"]
+    assert workspace.ended(number) == "completed"
+    assert workspace.pipeline_run(number)["pipeline_uuid"] == "single_model_rerun"
+    shown = workspace.pipeline_run(number)["variables"]
     assert (shown["model"], shown["why"], shown["asked_by"]) == (
         *("facts", "the bot was asked", "a bot"),
     )
-    assert workspace.output(number)["facts"]["status"] == "success"
-    log = workspace.log("single_model_rerun", number)
+    assert workspace.table(number)["facts"]["status"] == "success"
+    log = workspace.block_log("single_model_rerun", number)
     assert run.id in log and '"message": "Plan: 3 nodes"' in log and "success  facts" in log
     assert "Asked for by a bot, through the API. Why: the bot was asked" in log
     assert seen(workspace, run) == [number]
@@ -109,9 +91,9 @@ def test_mages_own_trigger_takes_a_model_and_variables_and_runs_them_once(
     workspace: Workspace,
 ) -> None:
     variables = {"model": "numbers", "variables": {"size": 5}, "why": "a script"}
-    number = workspace.mage.fire(trigger_of(workspace, "single_model_rerun"), variables)
-    assert workspace.over(number) == "completed"
-    assert workspace.output(number)["numbers"]["rows"] == 5
+    number = workspace.trigger("single_model_rerun", **variables)
+    assert workspace.ended(number) == "completed"
+    assert workspace.table(number)["numbers"]["rows"] == 5
     (run,) = workspace.client.runs(mage_run=number)
     assert run.state is RunState.SUCCESS and run.request["variables"] == {"size": 5}
     assert seen(workspace, run) == []
@@ -121,29 +103,29 @@ def test_a_failed_run_by_the_api_fails_in_mage_and_both_ways_there_rerun_only_wh
     workspace: Workspace,
 ) -> None:
     passed = {"numbers", "apart", "labels"}
-    workspace.commit("Break facts", facts=BAD)
+    workspace.publish("Break facts", facts=BAD)
     run = ask(workspace)
     number = recorded(workspace, run)
-    assert workspace.over(number) == "failed"
-    assert workspace.mage.pipeline_run(number)["pipeline_uuid"] == "daily_full_build"
-    assert "division by zero" in workspace.output(number)["facts"]["why"]
+    assert workspace.ended(number) == "failed"
+    assert workspace.pipeline_run(number)["pipeline_uuid"] == "daily_full_build"
+    assert "division by zero" in workspace.table(number)["facts"]["why"]
 
     # Not repaired: it fails again, and leaves as much to do.
     rerun = workspace.trigger("rerun_failed", failed_run=run.id, why="is it the moment?")
-    assert workspace.over(rerun) == "failed"
+    assert workspace.ended(rerun) == "failed"
     again = workspace.run_of(rerun)
     assert again.follows == run.id and not {one.name for one in again.nodes} & passed
 
-    workspace.commit("Repair facts", facts=GOOD)
+    workspace.publish("Repair facts", facts=GOOD)
     preview = workspace.trigger("rerun_failed", failed_run=run.id, preview=True)
-    assert workspace.over(preview) == "completed"
-    listed = workspace.output(preview).keys()
+    assert workspace.ended(preview) == "completed"
+    listed = workspace.table(preview).keys()
     assert {"facts", "totals"} <= listed and not listed & passed
-    assert "Preview: nothing is changed" in workspace.log("rerun_failed", preview)
+    assert "Preview: nothing is changed" in workspace.block_log("rerun_failed", preview)
     assert workspace.client.runs(mage_run=preview) == []
 
-    workspace.mage.retry(number)
-    assert workspace.over(number, "completed") == "completed"
+    workspace.retry(number)
+    assert workspace.ended(number, "completed") == "completed"
     last = workspace.run_of(number)
     assert last.follows == run.id and last.state is RunState.SUCCESS
     assert not {one.name for one in last.nodes} & passed
@@ -151,26 +133,26 @@ def test_a_failed_run_by_the_api_fails_in_mage_and_both_ways_there_rerun_only_wh
 
 
 def test_cancelling_it_in_mage_stops_the_sql(workspace: Workspace) -> None:
-    workspace.commit("Sleep", apart=sleepy(60))
+    workspace.publish("Sleep", apart=sleepy(60))
     run = ask(workspace, select="apart")
     number = recorded(workspace, run)
     workspace.until_at_work("pg_sleep")
-    workspace.mage.cancel(number)
-    wait_until("the query to be gone", lambda: not workspace.at_work("pg_sleep") or "there", 5)
-    over = ended(workspace, run)
+    workspace.cancel(number)
+    workspace.until_idle("pg_sleep", 5)
+    over = workspace.over(run)
     assert over.state is RunState.CANCELLED and "cancelled in Mage" in over.detail
-    assert workspace.over(number) == "cancelled"
-    workspace.commit("Wake", apart="select 1 as id")
+    assert workspace.ended(number) == "cancelled"
+    workspace.publish("Wake", apart="select 1 as id")
 
 
 def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
     workspace: Workspace,
 ) -> None:
-    log = workspace.live.home.logs / "runner.log"
+    log = workspace.home.logs / "runner.log"
     before = len(log.read_text())
-    trigger = trigger_of(workspace, "single_model_rerun")
-    with stopped(workspace.live.child("mage")):
-        run = ended(workspace, ask(workspace, select="facts", why="Mage hangs"))
+    trigger = workspace.trigger_id("single_model_rerun")
+    with stopped(workspace.child("mage")):
+        run = workspace.over(ask(workspace, select="facts", why="Mage hangs"))
         assert run.state is RunState.SUCCESS and run.mage_run is None
         # As the runner's own, when Mage begins to hang between its question and its answer.
         with http(workspace) as client, pytest.raises(httpx.ReadTimeout):
@@ -178,8 +160,8 @@ def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
                 f"/api/pipeline_schedules/{trigger}/api_trigger",
                 json={"pipeline_run": {"variables": {"run": run.id, "model": "unanswered"}}},
                 headers={
-                    **as_the_runner(workspace.live.home),
-                    "Authorization": f"Bearer {workspace.live.home.mage_trigger_token.read_text()}",
+                    **as_the_runner(workspace.home),
+                    "Authorization": f"Bearer {workspace.home.mage_trigger_token.read_text()}",
                 },
                 timeout=1,
             )
@@ -190,50 +172,50 @@ def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
             60,
         )
     number = recorded(workspace, run)
-    assert workspace.over(number) == "completed"
-    assert workspace.output(number)["facts"]["status"] == "success"
-    assert "Success in" in workspace.log("single_model_rerun", number)
+    assert workspace.ended(number) == "completed"
+    assert workspace.table(number)["facts"]["status"] == "success"
+    assert "Success in" in workspace.block_log("single_model_rerun", number)
     assert seen(workspace, run) == [number]
     # Mage worked off what it had been sent, and the runner found that instead of asking again.
-    assert workspace.mage.pipeline_run(number)["variables"]["model"] == "unanswered"
+    assert workspace.pipeline_run(number)["variables"]["model"] == "unanswered"
 
 
 def test_a_run_goes_on_while_mage_is_killed_and_is_seen_once_when_it_is_back(
     workspace: Workspace,
 ) -> None:
-    restarts = int(workspace.live.kept("mage")["restarts"])
-    os.kill(workspace.live.child("mage").pid, signal.SIGKILL)
-    run = ended(workspace, ask(workspace, select="facts", why="Mage is dead"))
+    restarts = int(workspace.kept("mage")["restarts"])
+    workspace.child("mage").kill()
+    run = workspace.over(ask(workspace, select="facts", why="Mage is dead"))
     assert run.state is RunState.SUCCESS
-    workspace.live.wait_until_up("mage", restarts + 1)
+    workspace.wait_until_up("mage", restarts + 1)
     number = recorded(workspace, run)
-    assert workspace.over(number) == "completed"
+    assert workspace.ended(number) == "completed"
     assert seen(workspace, run) == [number]
 
 
 def test_a_runner_killed_before_it_could_note_the_pipeline_run_finds_it_again(
     workspace: Workspace,
 ) -> None:
-    restarts = int(workspace.live.kept("runner")["restarts"])
-    mage = workspace.live.child("mage")
+    restarts = int(workspace.kept("runner")["restarts"])
+    mage = workspace.child("mage")
     with database(workspace) as connection:
         with stopped(mage):
-            run = ended(workspace, ask(workspace, select="facts"))
+            run = workspace.over(ask(workspace, select="facts"))
             connection.execute("lock table ledger.event in exclusive mode")
         (number,) = wait_until("Mage to have it", lambda: seen(workspace, run) or "no", 60)
         assert workspace.client.run(run.id).mage_run is None
-        os.kill(workspace.live.child("runner").pid, signal.SIGKILL)
-    workspace.live.wait_until_up("runner", restarts + 1)
+        workspace.child("runner").kill()
+    workspace.wait_until_up("runner", restarts + 1)
     assert recorded(workspace, run) == number
-    assert workspace.over(number) == "completed"
+    assert workspace.ended(number) == "completed"
     assert seen(workspace, run) == [number]
 
 
 def test_a_trigger_that_is_switched_off_is_told_once_and_holds_up_no_other(
     workspace: Workspace,
 ) -> None:
-    trigger = trigger_of(workspace, "dbt_command")
-    log = workspace.live.home.logs / "runner.log"
+    trigger = workspace.trigger_id("dbt_command")
+    log = workspace.home.logs / "runner.log"
     before = len(log.read_text())
 
     def switch(status: str) -> None:
@@ -247,35 +229,35 @@ def test_a_trigger_that_is_switched_off_is_told_once_and_holds_up_no_other(
     try:
         held = ask(workspace, operation="command", command="compile --select facts")
         other = ask(workspace, select="facts")
-        assert workspace.over(recorded(workspace, other)) == "completed"
+        assert workspace.ended(recorded(workspace, other)) == "completed"
         told = log.read_text()[before:]
         assert told.count(f"The trigger {API_TRIGGER} of dbt_command is switched off") == 1
         assert workspace.client.run(held.id).mage_run is None
     finally:
         switch("active")
-    assert workspace.over(recorded(workspace, held)) == "completed"
+    assert workspace.ended(recorded(workspace, held)) == "completed"
     assert log.read_text()[before:].count("is switched off") == 1
 
 
 def test_a_rotated_token_is_told_and_put_right_by_what_a_start_writes(
     workspace: Workspace,
 ) -> None:
-    trigger = trigger_of(workspace, "dbt_command")
+    trigger = workspace.trigger_id("dbt_command")
     with http(workspace) as client:
         change = {"id": trigger, "rotate_token": True}
         path = f"/api/pipeline_schedules/{trigger}"
         answer = client.put(path, json={"pipeline_schedule": change})
         assert "error" not in answer.json(), answer.text
-    restarts = int(workspace.live.kept("mage")["restarts"])
+    restarts = int(workspace.kept("mage")["restarts"])
     try:
         with pytest.raises(WorkspaceError, match="rotated the token"):
             workspace.trigger("dbt_command", command="compile --select facts")
     finally:
         # A start installs the project and then starts Mage. One that runs may miss the new file:
         # it reads it once, and compares it with what its database session believes it knows.
-        project.install(workspace.live.settings, workspace.live.home)
-        os.kill(workspace.live.child("mage").pid, signal.SIGKILL)
-        workspace.live.wait_until_up("mage", restarts + 1)
+        project.install(workspace.settings, workspace.home)
+        workspace.child("mage").kill()
+        workspace.wait_until_up("mage", restarts + 1)
 
     def probe() -> list[int] | str:
         try:
@@ -284,4 +266,4 @@ def test_a_rotated_token_is_told_and_put_right_by_what_a_start_writes(
             return str(error)
 
     (number,) = wait_until("Mage to take our token again", probe, 60)
-    assert workspace.over(number) == "completed"
+    assert workspace.ended(number) == "completed"

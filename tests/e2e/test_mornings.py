@@ -10,8 +10,10 @@ import pytest
 
 from mage_dbt.client import RunnerClient
 from mage_dbt.run import Run
-from tests.dbt.conftest import make_repository
-from tests.live import LiveWorkspace, share_environments, wait_until
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
+
+pytestmark = pytest.mark.side_by_side
 
 
 def midday_zone(now: datetime) -> str:
@@ -20,11 +22,11 @@ def midday_zone(now: datetime) -> str:
     return f"Etc/GMT{-ahead:+d}" if ahead else "Etc/GMT"
 
 
-def mornings(live: LiveWorkspace) -> list[Run]:
+def mornings(live: Workspace) -> list[Run]:
     return [run for run in RunnerClient(live.home.runner_socket).runs(limit=100) if run.morning]
 
 
-def until_a_morning_is_over(live: LiveWorkspace, seconds: float) -> Run:
+def until_a_morning_is_over(live: Workspace, seconds: float) -> Run:
     def probe() -> Run | str:
         found = mornings(live)
         if not found:
@@ -38,20 +40,18 @@ def until_a_morning_is_over(live: LiveWorkspace, seconds: float) -> Run:
 def test_the_morning_is_built_once_on_time_and_one_slept_through_once_and_late(
     tmp_path: Path,
 ) -> None:
-    repository = make_repository(tmp_path / "repository", "steps")
     now = datetime.now(UTC)
     zone = midday_zone(now)
     due = now + timedelta(minutes=3)
-    live = LiveWorkspace(
-        tmp_path / "home",
-        DBT_METRIC_REPO=str(repository),
+    live = Workspace.on_project(
+        tmp_path,
+        "steps",
         DAILY_BUILD_TIMEZONE=zone,
         DAILY_BUILD_AT=f"{12:02d}:{due.minute:02d}",
     )
     # The hour is noon in that zone, unless the minutes roll over into the next hour.
     if due.hour != now.hour:
         live.environ["DAILY_BUILD_AT"] = f"13:{due.minute:02d}"
-    share_environments(live.home)
     try:
         live.start_and_wait()
         assert mornings(live) == []  # the start's own build is not the morning's
@@ -73,7 +73,7 @@ def test_the_morning_is_built_once_on_time_and_one_slept_through_once_and_late(
             live.stop()
 
 
-def completed_in_mage(live: LiveWorkspace) -> int:
+def completed_in_mage(live: Workspace) -> int:
     """How many of Mage's runs of the daily pipeline are completed."""
     address = f"http://127.0.0.1:{live.settings.mage_port}/api/pipeline_runs"
     asked = {"pipeline_uuid": "daily_full_build"}
@@ -83,16 +83,14 @@ def completed_in_mage(live: LiveWorkspace) -> int:
 
 @pytest.mark.timeout(400)
 def test_a_morning_slept_through_is_built_once_and_says_how_late(tmp_path: Path) -> None:
-    repository = make_repository(tmp_path / "repository", "steps")
     now = datetime.now(UTC)
     zone = midday_zone(now)
-    live = LiveWorkspace(
-        tmp_path / "home",
-        DBT_METRIC_REPO=str(repository),
+    live = Workspace.on_project(
+        tmp_path,
+        "steps",
         DAILY_BUILD_TIMEZONE=zone,
         DAILY_BUILD_AT="17:00",
     )
-    share_environments(live.home)
     try:
         live.start_and_wait()
         live.stop()

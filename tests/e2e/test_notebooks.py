@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
-from mage_dbt.errors import Unavailable
-from tests.e2e.conftest import Workspace
-from tests.live import wait_until
+from tests.harness.workspace import Workspace
 
 READS = """
 import json
@@ -49,53 +46,12 @@ STATEMENTS = {
 }
 
 
-def add_pipeline(workspace: Workspace, name: str, block: dict[str, object], code: str) -> None:
-    project = workspace.live.home.mage_project
-    folder = project / "pipelines" / name
-    folder.mkdir(parents=True)
-    block = {
-        "uuid": name,
-        "name": name,
-        "type": "data_loader",
-        "upstream_blocks": [],
-        "downstream_blocks": [],
-        **block,
-    }
-    pipeline = {"name": name, "uuid": name, "type": "python", "blocks": [block]}
-    (folder / "metadata.yaml").write_text(yaml.safe_dump(pipeline))
-    trigger = {
-        "name": "API",
-        "schedule_type": "api",
-        "status": "active",
-        "schedule_interval": None,
-        "start_time": None,
-        "token": workspace.live.home.mage_trigger_token.read_text(),
-    }
-    (folder / "triggers.yaml").write_text(yaml.safe_dump({"triggers": [trigger]}))
-    kind = "sql" if block["language"] == "sql" else "py"
-    file = project / "data_loaders" / f"{name}.{kind}"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(code)
-
-
-def start(workspace: Workspace, pipeline: str) -> int:
-    """Starts a pipeline once Mage has read its trigger."""
-
-    def started() -> int | str:
-        try:
-            return workspace.trigger(pipeline)
-        except Unavailable as error:
-            return str(error)
-
-    return wait_until(f"the trigger of {pipeline}", started, 60)
-
-
 def test_a_block_reads_the_warehouse_and_cannot_write(workspace: Workspace, tmp_path: Path) -> None:
     answer = tmp_path / "answer.json"
     code = f"STATEMENTS = {list(STATEMENTS)!r}\nANSWER = {str(answer)!r}\n{READS}"
-    add_pipeline(workspace, "reads_the_warehouse", {"language": "python"}, code)
-    number = start(workspace, "reads_the_warehouse")
-    assert workspace.over(number) == "completed"
+    workspace.add_pipeline("reads_the_warehouse", code, kind="data_loader")
+    number = workspace.trigger("reads_the_warehouse")
+    assert workspace.ended(number) == "completed"
     assert json.loads(answer.read_text()) == STATEMENTS
 
 
@@ -109,13 +65,11 @@ def test_a_block_reads_the_warehouse_and_cannot_write(workspace: Workspace, tmp_
 def test_an_sql_block_reads_the_warehouse_and_cannot_write(
     workspace: Workspace, name: str, sql: str, wanted: str
 ) -> None:
-    block: dict[str, object] = {
-        "language": "sql",
-        "configuration": {
-            "data_provider": "postgres",
-            "data_provider_profile": "default",
-            "use_raw_sql": True,
-        },
+    configuration = {
+        **{"data_provider": "postgres", "data_provider_profile": "default"},
+        "use_raw_sql": True,
     }
-    add_pipeline(workspace, name, block, sql)
-    assert workspace.over(start(workspace, name)) == wanted
+    workspace.add_pipeline(
+        name, sql, kind="data_loader", language="sql", configuration=configuration
+    )
+    assert workspace.ended(workspace.trigger(name)) == wanted

@@ -10,36 +10,33 @@ from collections.abc import Iterator
 import pytest
 
 from mage_dbt.client import RunnerClient
-from mage_dbt.mage.api import MageApi
 from mage_dbt.processes import ended, wait_until_ended
 from mage_dbt.run import RunState
-from tests.dbt.conftest import make_repository
-from tests.live import LiveWorkspace, command_line, share_environments, wait_until
+from tests.harness.base import command_line
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
 
 NAMES = ("postgres", "git-sync", "runner", "mage")
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorkspace]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """One workspace on a small project, started once for this module."""
-    folder = tmp_path_factory.mktemp("start")
-    repository = make_repository(folder / "repository", "steps")
-    workspace = LiveWorkspace(folder / "home", DBT_METRIC_REPO=str(repository))
-    share_environments(workspace.home)
+    workspace = Workspace.on_project(tmp_path_factory.mktemp("start"), "steps")
     workspace.start_and_wait()
     yield workspace
     workspace.stop()
 
 
 @pytest.fixture
-def running(live: LiveWorkspace) -> LiveWorkspace:
+def running(live: Workspace) -> Workspace:
     """The module's workspace, started again when the test before stopped it."""
     if not live.survivors():
         live.start_and_wait()
     return live
 
 
-def test_the_first_start_builds_once_through_mage(live: LiveWorkspace) -> None:
+def test_the_first_start_builds_once_through_mage(live: Workspace) -> None:
     runs = RunnerClient(live.home.runner_socket).runs()
     assert runs
     assert all(run.state is RunState.SUCCESS and run.mage_run for run in runs)
@@ -48,7 +45,7 @@ def test_the_first_start_builds_once_through_mage(live: LiveWorkspace) -> None:
 
 @pytest.mark.parametrize("whom", ["the process", "its keeper"])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_killed_is_started_again(running: LiveWorkspace, name: str, whom: str) -> None:
+def test_what_is_killed_is_started_again(running: Workspace, name: str, whom: str) -> None:
     restarts = running.kept(name)["restarts"]
     victim = running.child(name) if whom == "the process" else running.keeper(name)
     family = [victim, *victim.children(recursive=True)]
@@ -64,19 +61,11 @@ def test_what_is_killed_is_started_again(running: LiveWorkspace, name: str, whom
     assert f"{name} ended (killed by SIGKILL)" in running.output()
 
 
-def test_mage_runs_a_pipeline_after_all_that(running: LiveWorkspace) -> None:
-    with MageApi(running.settings, running.home) as api:
-        number = api.fire(api.api_trigger("daily_full_build"), {})
-
-        def probe() -> bool | str:
-            status = str(api.pipeline_run(number)["status"])
-            assert status not in ("failed", "cancelled")
-            return status == "completed" or f"Mage says {status}"
-
-        wait_until("Mage's pipeline run to complete", probe, 120)
+def test_mage_runs_a_pipeline_after_all_that(running: Workspace) -> None:
+    assert running.ended(running.trigger("daily_full_build")) == "completed"
 
 
-def test_a_second_start_in_the_same_home_names_the_first(running: LiveWorkspace) -> None:
+def test_a_second_start_in_the_same_home_names_the_first(running: Workspace) -> None:
     done = subprocess.run(
         [str(running.checkout / "scripts" / "start")],
         env=running.environ,
@@ -89,7 +78,7 @@ def test_a_second_start_in_the_same_home_names_the_first(running: LiveWorkspace)
     assert f"http://127.0.0.1:{running.environ['MAGE_PORT']}" in done.stderr
 
 
-def test_no_secret_is_on_a_command_line(running: LiveWorkspace) -> None:
+def test_no_secret_is_on_a_command_line(running: Workspace) -> None:
     secrets = [path.read_text() for path in running.home.secrets.iterdir()]
     lines = [command_line(one) for one in running.survivors()]
     assert len(secrets) >= 5
@@ -100,7 +89,7 @@ def test_no_secret_is_on_a_command_line(running: LiveWorkspace) -> None:
     assert running.home.secrets.stat().st_mode & 0o777 == 0o700
 
 
-def test_mage_cannot_write_to_the_warehouse(running: LiveWorkspace) -> None:
+def test_mage_cannot_write_to_the_warehouse(running: Workspace) -> None:
     password = (running.home.secrets / "postgres-dbt").read_text()
     for one in (running.child("mage"), running.child("git-sync")):
         environ = one.environ()
@@ -111,7 +100,7 @@ def test_mage_cannot_write_to_the_warehouse(running: LiveWorkspace) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_within_ten_seconds(
-    running: LiveWorkspace, signum: signal.Signals
+    running: Workspace, signum: signal.Signals
 ) -> None:
     began = time.monotonic()
     assert running.stop(signum) == 130
@@ -120,7 +109,7 @@ def test_a_signal_stops_everything_within_ten_seconds(
     assert "database system is shut down" in _last_line(running)
 
 
-def test_a_second_interrupt_does_not_wait(running: LiveWorkspace) -> None:
+def test_a_second_interrupt_does_not_wait(running: Workspace) -> None:
     process = running.process
     process.send_signal(signal.SIGINT)
     running.wait_for_output("Stopping")
@@ -129,13 +118,13 @@ def test_a_second_interrupt_does_not_wait(running: LiveWorkspace) -> None:
     running.wait_until_nothing_runs(2)
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed(running: LiveWorkspace) -> None:
+def test_nothing_outlives_a_supervisor_that_is_killed(running: Workspace) -> None:
     running.process.kill()
     running.wait_until_nothing_runs()
     assert "database system is shut down" in _last_line(running)
 
 
-def test_the_next_start_ends_what_killed_keepers_left(running: LiveWorkspace) -> None:
+def test_the_next_start_ends_what_killed_keepers_left(running: Workspace) -> None:
     supervisor = running.process
     keepers = supervisor.children()
     for one in (supervisor, *keepers):
@@ -150,7 +139,7 @@ def test_the_next_start_ends_what_killed_keepers_left(running: LiveWorkspace) ->
     assert [one for one in left if not ended(one)] == []
 
 
-def test_a_later_start_keeps_history_and_builds_nothing(running: LiveWorkspace) -> None:
+def test_a_later_start_keeps_history_and_builds_nothing(running: Workspace) -> None:
     before = [run.id for run in RunnerClient(running.home.runner_socket).runs()]
     running.stop()
     running.start_and_wait()
@@ -158,7 +147,7 @@ def test_a_later_start_keeps_history_and_builds_nothing(running: LiveWorkspace) 
     assert "Live commit" in running.output()
 
 
-def test_an_unreachable_repository_is_told_at_the_start(new_workspace: LiveWorkspace) -> None:
+def test_an_unreachable_repository_is_told_at_the_start(new_workspace: Workspace) -> None:
     missing = str(new_workspace.home.root / "missing.git")
     new_workspace.environ["DBT_METRIC_REPO"] = missing
     new_workspace.start()
@@ -167,5 +156,5 @@ def test_an_unreachable_repository_is_told_at_the_start(new_workspace: LiveWorks
     assert "does not appear to be a git repository" in new_workspace.output()
 
 
-def _last_line(workspace: LiveWorkspace) -> str:
+def _last_line(workspace: Workspace) -> str:
     return (workspace.home.logs / "postgres.log").read_text().strip().splitlines()[-1]

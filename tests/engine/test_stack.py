@@ -13,8 +13,8 @@ import pytest
 
 from mage_dbt.workspace.identity_provider import BOT
 from tests.engine.conftest import BUILD_SECONDS, Stack
-from tests.live import wait_until
-from tests.login.conftest import try_to_sign_in
+from tests.harness.login import try_to_sign_in
+from tests.harness.waiting import wait_until
 from tests.security_page import keep_table
 
 PEOPLE, MACHINES, PROVIDER = (f"http://127.0.0.1:{port}" for port in (4180, 4181, 4183))

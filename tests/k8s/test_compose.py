@@ -12,7 +12,7 @@ import yaml
 from mage_dbt.settings import CHECKOUT
 from tests.conftest import not_run
 from tests.k8s import tools
-from tests.k8s.conftest import said_of
+from tests.k8s.tools import said_of
 
 FILES = ("docker-compose.yml", "docker-compose.development.yml")
 

@@ -24,23 +24,23 @@ from mage_dbt.mage.api import MageApi
 from mage_dbt.run import Run, RunState
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace import identity_provider
-from mage_dbt.workspace.environments import DBT, MAGE, python_of
+from mage_dbt.workspace.environments import DBT, MAGE
 from mage_dbt.workspace.identity_provider import BOT
 from mage_dbt.workspace.postgres import Postgres
 from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.supervisor import Supervisor
-from tests.dbt.conftest import git_commit, make_repository
+from tests.harness import environments
+from tests.harness.login import running, try_to_sign_in
+from tests.harness.ports import free_ports
+from tests.harness.repository import git_commit, make_repository
+from tests.harness.waiting import wait_until
 from tests.k8s import declared, tools
-from tests.k8s.conftest import said_of
 from tests.k8s.declared import Declared, Place
-from tests.live import free_ports, share_environments, wait_until
-from tests.login.conftest import provider_program, proxy_program, running, try_to_sign_in
-
-__all__ = ["provider_program", "proxy_program"]
+from tests.k8s.tools import said_of
 
 PORTS = (4180, 4181, 4182, 4183, 5432, 6789)
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.side_by_side]
 
 
 @dataclass
@@ -117,11 +117,10 @@ def pod(
 @contextmanager
 def started(root: Path, by: str, git_sync: Path | None, proxy: Path) -> Iterator[Pod]:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    installed = Home(Settings.load().workspace_home)
-    python = python_of(installed, DBT)
+    python = environments.python(DBT)
     programs = {
         "python": python,
-        "mage": python_of(installed, MAGE),
+        "mage": environments.python(MAGE),
         "people": proxy,
         "machines": proxy,
         "git-sync": git_sync or python,
@@ -160,7 +159,7 @@ def make_secrets(pod: Pod) -> None:
     script = shutil.copy2(CHECKOUT / "scripts" / "make-secrets", root / "scripts")
     assert said_of([str(script)])[0] == 0
     (root / "secrets" / "identity-client-secret").write_text("the client secret of this test")
-    share_environments(pod.outside)
+    environments.share(pod.outside)
     pod.outside.secrets.mkdir(mode=0o700)
     for name in ("identity-client-secret", "development-bot", "postgres-superuser"):
         shutil.copyfile(root / "secrets" / name, pod.outside.secrets / name)

@@ -10,7 +10,8 @@ import pytest
 from mage_dbt.container.install import choose_dbt
 from mage_dbt.errors import SettingError
 from mage_dbt.settings import CHECKOUT
-from tests.k8s.conftest import said_of, validator
+from tests.harness.environments import validator
+from tests.k8s.tools import said_of
 
 pytestmark = pytest.mark.timeout(900)  # checkov on a busy machine
 

@@ -11,8 +11,9 @@ import yaml
 
 from mage_dbt.settings import CHECKOUT
 from tests.conftest import not_run
+from tests.harness.environments import validator
 from tests.k8s import tools
-from tests.k8s.conftest import said_of, validator
+from tests.k8s.tools import said_of
 
 pytestmark = pytest.mark.timeout(900)  # checkov on a busy machine
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 from mage_dbt.errors import MachineError
 from mage_dbt.home import Home
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace.environments import ensure_tool
-from mage_dbt.workspace.progress import Progress
+from tests.harness.waiting import progress
 
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
 """What kubectl 1.35 has built in."""
@@ -53,4 +52,18 @@ def _ensure(
     name: str, version: list[str], make: Callable[[Path, Callable[[list[str]], str]], None]
 ) -> Path:
     home = Home(Settings.load().workspace_home)
-    return ensure_tool(home, name, version, make, Progress(psutil.Process().create_time()))
+    return ensure_tool(home, name, version, make, progress())
+
+
+def said_of(command: list[str], folder: Path = CHECKOUT, given: str = "") -> tuple[int, str]:
+    """Exit status and everything a validator printed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        input=given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout

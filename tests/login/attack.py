@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import httpx
 
 from mage_dbt.settings import Settings
+from tests.harness.login import Login
 from tests.login import wire
-from tests.login.conftest import Chain
 
 SIGN_IN = "302 to the provider's sign-in"
 
@@ -21,12 +21,12 @@ class Target:
     """A workspace with a login (`real`), and the same proxies before servers that say what they
     see (`mirror`)."""
 
-    real: Chain
-    mirror: Chain
+    real: Login
+    mirror: Login
     settings: Settings
     cookies: dict[tuple[int, str], str] = field(default_factory=dict)
 
-    def cookie(self, email: str, chain: Chain | None = None) -> str:
+    def cookie(self, email: str, chain: Login | None = None) -> str:
         """The header line of somebody who has signed in."""
         chain = chain or self.real
         key = (chain.people_port, email)

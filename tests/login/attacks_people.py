@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.harness.login import try_to_sign_in
 from tests.login import wire
 from tests.login.attack import SIGN_IN, Target, attack, one_of
-from tests.login.conftest import try_to_sign_in
 
 EVERYTHING = (
     *("/", "/pipelines", "/files", "/terminal", "/manage", "/settings", "/version-control"),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live import wait_until
+from tests.harness.login import Login, WithLogin
+from tests.harness.waiting import wait_until
 from tests.login import attacks_machines, attacks_people, wire  # noqa: F401, for their attacks
 from tests.login.attack import ATTACKS, Attack, Target, table
-from tests.login.conftest import Chain, WithLogin
 from tests.security_page import keep_table
 
 BEGIN = "<!-- attacks: written by the tests -->\n"
@@ -31,8 +31,8 @@ answered: dict[Attack, str] = {}
 
 
 @pytest.fixture(scope="module")
-def target(with_login: WithLogin, doors_open: Chain) -> Iterator[Target]:
-    yield Target(with_login.chain, doors_open, with_login.live.settings)
+def target(with_login: WithLogin, doors_open: Login) -> Iterator[Target]:
+    yield Target(with_login.login, doors_open, with_login.workspace.settings)
 
 
 @pytest.fixture(scope="module", autouse=True)

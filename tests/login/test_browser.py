@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from playwright.sync_api import Page
 
-import pytest
-from playwright.sync_api import Page, sync_playwright
-
-from tests.e2e.test_browser import ARGUMENTS
-from tests.login.conftest import WithLogin
-
-
-@pytest.fixture
-def page(chromium: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1720, "height": 900})
-        page.set_default_timeout(60_000)
-        yield page
-        browser.close()
+from tests.harness.login import WithLogin
 
 
 def test_ana_signs_in_sees_the_pipelines_and_signs_out(with_login: WithLogin, page: Page) -> None:
-    people = with_login.chain.people
+    people = with_login.login.people
     page.goto(f"{people}/pipelines")
     # The provider's page, at another address.
     page.get_by_text("Who are you?").wait_for()
-    assert page.url.startswith(with_login.chain.provider)
+    assert page.url.startswith(with_login.login.provider)
     page.get_by_role("button", name="Ana", exact=True).click()
     page.get_by_text("daily_full_build").first.wait_for()
     assert page.url.startswith(f"{people}/pipelines")
@@ -47,21 +32,21 @@ def test_ana_signs_in_sees_the_pipelines_and_signs_out(with_login: WithLogin, pa
 
 
 def test_nora_who_is_in_no_group_stays_outside(with_login: WithLogin, page: Page) -> None:
-    page.goto(with_login.chain.people)
+    page.goto(with_login.login.people)
     page.get_by_role("button", name="Nora", exact=True).click()
     page.get_by_text("Forbidden").first.wait_for()
     assert "daily_full_build" not in page.inner_text("body")
 
 
 def test_a_web_socket_of_the_page_opens_with_the_login(with_login: WithLogin, page: Page) -> None:
-    people = with_login.chain.people
+    people = with_login.login.people
     script = """(address) => new Promise((resolve) => {
         const socket = new WebSocket(address);
         socket.onopen = () => { socket.close(); resolve('open'); };
         socket.onerror = () => resolve('refused');
     })"""
     address = f"{people.replace('http', 'ws')}/websocket/"
-    page.goto(with_login.chain.provider + "/.well-known/openid-configuration")
+    page.goto(with_login.login.provider + "/.well-known/openid-configuration")
     assert page.evaluate(script, address) == "refused"
     page.goto(f"{people}/oauth2/start?rd=/oauth2/userinfo")
     page.get_by_role("button", name="Ana", exact=True).click()
@@ -69,5 +54,5 @@ def test_a_web_socket_of_the_page_opens_with_the_login(with_login: WithLogin, pa
     assert page.evaluate(script, address) == "open"
     assert page.evaluate(script, f"{address}terminal") == "refused"
     # A page of another port is another site to the door, though the browser sends the cookie.
-    page.goto(with_login.chain.provider + "/.well-known/openid-configuration")
+    page.goto(with_login.login.provider + "/.well-known/openid-configuration")
     assert page.evaluate(script, address) == "refused"

@@ -10,12 +10,13 @@ import psutil
 from mage_dbt.processes import wait_until_ended
 from mage_dbt.settings import Settings
 from mage_dbt.workspace import proxies, rotate
-from tests.login.conftest import Chain, chain, running, try_to_sign_in, wait_for_answer
+from tests.harness import login
+from tests.harness.login import Login, running, try_to_sign_in, wait_for_answer
 
 ANA = "ana@example.com"
 
 
-def people_process(found: Chain) -> psutil.Process:
+def people_process(found: Login) -> psutil.Process:
     wanted = f"127.0.0.1:{found.people_port}"
     for one in psutil.Process().children():
         with suppress(psutil.Error):  # one that has ended and that no test has waited for
@@ -27,7 +28,7 @@ def people_process(found: Chain) -> psutil.Process:
 def test_a_new_cookie_secret_ends_every_session(
     tmp_path: Path, proxy_program: Path, provider_program: Path
 ) -> None:
-    with chain(tmp_path / "chain", proxy_program) as found, found.sign_in(ANA) as browser:
+    with login.started(tmp_path / "login", proxy_program) as found, found.sign_in(ANA) as browser:
         assert browser.get("/").status_code == 200
         old = found.home.people_cookie_secret.read_text()
         environ = {"WORKSPACE_HOME": str(found.home.root)}

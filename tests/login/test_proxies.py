@@ -18,8 +18,9 @@ from mage_dbt.home import Home
 from mage_dbt.settings import PROVIDERS
 from mage_dbt.workspace import proxies
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.live import free_ports, share_environments
-from tests.login.conftest import STRANGER, Chain, running, try_to_sign_in, wait_for_answer
+from tests.harness import environments
+from tests.harness.login import STRANGER, Login, running, try_to_sign_in, wait_for_answer
+from tests.harness.ports import free_ports
 
 PEOPLE_FILES = sorted((proxies.CONFIG / "people").glob("*.yaml"))
 
@@ -55,7 +56,7 @@ def private_key() -> str:
     return subprocess.run(["node", "-e", code], check=True, capture_output=True, text=True).stdout
 
 
-def test_a_person_arrives_with_name_and_groups_and_without_cookie(doors_open: Chain) -> None:
+def test_a_person_arrives_with_name_and_groups_and_without_cookie(doors_open: Login) -> None:
     with doors_open.sign_in("ana@example.com") as client:
         seen = client.get("/pipelines?a=b").json()
     headers = seen["headers"]
@@ -68,20 +69,20 @@ def test_a_person_arrives_with_name_and_groups_and_without_cookie(doors_open: Ch
     assert not [one for one in headers if one[0] in ("cookie", "authorization")]
 
 
-def test_the_runner_has_a_path_of_its_own(doors_open: Chain) -> None:
+def test_the_runner_has_a_path_of_its_own(doors_open: Login) -> None:
     with doors_open.sign_in("ana@example.com") as client:
         seen = client.post("/runner/runs", json={"a": 1}).json()
     assert (seen["upstream"], seen["path"], seen["method"]) == ("runner", "/runner/runs", "POST")
 
 
-def test_who_is_in_no_group_does_not_come_in(doors_open: Chain) -> None:
+def test_who_is_in_no_group_does_not_come_in(doors_open: Login) -> None:
     with doors_open.client() as client:
         answer = try_to_sign_in(client, "nora@example.com")
         assert answer.status_code == 403
         assert client.get("/api/pipelines").status_code == 401
 
 
-def test_a_machine_arrives_with_its_name_and_without_its_token(doors_open: Chain) -> None:
+def test_a_machine_arrives_with_its_name_and_without_its_token(doors_open: Login) -> None:
     token = doors_open.token("ci-bot", doors_open.home.development_bot_secret)
     answer = httpx.get(
         f"{doors_open.machines}/status",
@@ -97,7 +98,7 @@ def test_a_machine_arrives_with_its_name_and_without_its_token(doors_open: Chain
     assert not [one for one in seen["headers"] if one[0] in ("cookie", "authorization")]
 
 
-def test_a_machine_of_no_group_is_refused(doors_open: Chain) -> None:
+def test_a_machine_of_no_group_is_refused(doors_open: Login) -> None:
     secret = doors_open.home.root.parent / "stranger-secret"
     token = doors_open.token(STRANGER, secret)
     answer = httpx.get(
@@ -111,10 +112,10 @@ def test_a_machine_of_no_group_is_refused(doors_open: Chain) -> None:
 
 @pytest.mark.parametrize("file", PEOPLE_FILES, ids=lambda path: path.stem)
 def test_every_provider_s_file_starts_for_real(
-    doors_open: Chain, proxy_program: Path, google_tokens: str, tmp_path: Path, file: Path
+    doors_open: Login, proxy_program: Path, google_tokens: str, tmp_path: Path, file: Path
 ) -> None:
     home = Home(tmp_path / "home")
-    share_environments(home)
+    environments.share(home)
     for path in (home.proxy_people_secret, home.identity_client_secret):
         read_or_make(path)
     # Google's file asks for a token before it starts, with a key like those it gives out.
@@ -167,7 +168,7 @@ def test_the_files_differ_in_their_provider_alone() -> None:
 
 @pytest.mark.parametrize("variable", ["PEOPLE_GROUPS", "IDENTITY_ISSUER", "IDENTITY_CLIENT"])
 def test_a_missing_variable_lets_nobody_in(
-    doors_open: Chain, proxy_program: Path, tmp_path: Path, variable: str
+    doors_open: Login, proxy_program: Path, tmp_path: Path, variable: str
 ) -> None:
     home = doors_open.home
     (port,) = free_ports(1)

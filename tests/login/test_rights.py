@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from mage_dbt.workspace import identity_provider
-from tests.live import wait_until
-from tests.login.conftest import Chain, chain
+from tests.harness import login
+from tests.harness.login import Login
+from tests.harness.waiting import wait_until
 
 SOON = 15.0
 """Seconds; the proxy of these tests asks the provider again after one."""
@@ -22,14 +23,14 @@ SOON = 15.0
 @pytest.fixture(scope="module")
 def quick(
     tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
-) -> Iterator[Chain]:
+) -> Iterator[Login]:
     folder = tmp_path_factory.mktemp("rights")
-    with chain(folder, proxy_program, OAUTH2_PROXY_COOKIE_REFRESH="1s") as found:
+    with login.started(folder, proxy_program, OAUTH2_PROXY_COOKIE_REFRESH="1s") as found:
         yield found
 
 
 @pytest.fixture
-def people(quick: Chain) -> Iterator[list[dict[str, Any]]]:
+def people(quick: Login) -> Iterator[list[dict[str, Any]]]:
     """The people the provider knows, as they were again afterwards."""
     text = (identity_provider.SOURCE / "people.json").read_text()
     yield json.loads(text)
@@ -54,7 +55,7 @@ def wait_for_groups(client: httpx.Client, wanted: str) -> None:
 
 
 def test_another_group_arrives_without_a_new_login(
-    quick: Chain, people: list[dict[str, Any]]
+    quick: Login, people: list[dict[str, Any]]
 ) -> None:
     with quick.sign_in("oleg@example.com") as client:
         assert groups_seen(client) == "operators"
@@ -65,7 +66,7 @@ def test_another_group_arrives_without_a_new_login(
         wait_for_groups(client, "viewers,analysts")
 
 
-def test_who_lost_the_last_group_is_outside(quick: Chain, people: list[dict[str, Any]]) -> None:
+def test_who_lost_the_last_group_is_outside(quick: Login, people: list[dict[str, Any]]) -> None:
     with quick.sign_in("ana@example.com") as client:
         for one in people:
             one["groups"] = []
@@ -76,14 +77,14 @@ def test_who_lost_the_last_group_is_outside(quick: Chain, people: list[dict[str,
 
 
 def test_who_is_gone_from_the_provider_is_outside(
-    quick: Chain, people: list[dict[str, Any]]
+    quick: Login, people: list[dict[str, Any]]
 ) -> None:
     with quick.sign_in("vera@example.com") as client:
         quick.set_people([one for one in people if one["email"] != "vera@example.com"])
         wait_for_groups(client, "401")
 
 
-def test_signing_out_ends_the_session_of_the_browser(quick: Chain) -> None:
+def test_signing_out_ends_the_session_of_the_browser(quick: Login) -> None:
     with quick.sign_in("ana@example.com") as client:
         assert groups_seen(client) == "analysts"
         answer = client.get("/oauth2/sign_out")
@@ -92,7 +93,7 @@ def test_signing_out_ends_the_session_of_the_browser(quick: Chain) -> None:
         assert "Who are you?" in client.get("/", follow_redirects=True).text
 
 
-def test_many_requests_at_once_survive_the_refresh(quick: Chain) -> None:
+def test_many_requests_at_once_survive_the_refresh(quick: Login) -> None:
     """A page of Mage asks for much at once, and each of these requests refreshes."""
     with quick.sign_in("ana@example.com") as client:
         cookies = dict(client.cookies)

@@ -7,12 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from mage_dbt.mage.attempt import after
-from tests.live import wait_until
-from tests.mage.conftest import LiveMage
+from tests.harness.mage import Mage
+from tests.harness.waiting import wait_until
 
 TWICE = Path(__file__).with_name("twice.py")
 
@@ -44,23 +43,22 @@ def run(*args, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def attempts(mage: LiveMage) -> LiveMage:
+def attempts(mage: Mage) -> Mage:
     mage.add_pipeline("attempts", BLOCK)
     return mage
 
 
-def notes(mage: LiveMage, number: int) -> list[dict[str, Any]]:
+def notes(mage: Mage, number: int) -> list[dict[str, Any]]:
     """What each execution of a pipeline run's block noted, in order."""
     folder = mage.home.root / f"notes-{number}"
     return [json.loads(one.read_text()) for one in sorted(folder.glob("*"))]
 
 
-def test_each_retry_takes_up_the_run_before_it(attempts: LiveMage) -> None:
-    number = attempts.run("attempts", fails=2)
+def test_each_retry_takes_up_the_run_before_it(attempts: Mage) -> None:
+    number = attempts.trigger("attempts", fails=2)
     assert attempts.ended(number) == "failed"
     for expected in ("failed", "completed"):
-        with attempts.api() as api:
-            api.retry(number)
+        attempts.retry(number)
         assert attempts.ended(number) == expected
     first, second, third = notes(attempts, number)
     runs = [f"20261123-080000-{n:06x}" for n in range(2)]
@@ -69,30 +67,23 @@ def test_each_retry_takes_up_the_run_before_it(attempts: LiveMage) -> None:
     assert third == {"key": after(first["key"], runs[1]), "previous": runs[1]}
 
 
-def test_a_failed_block_shows_its_table_and_the_newest_failure(attempts: LiveMage) -> None:
-    number = attempts.run("attempts", fails=9)
+def test_a_failed_block_shows_its_table_and_the_newest_failure(attempts: Mage) -> None:
+    number = attempts.trigger("attempts", fails=9)
     assert attempts.ended(number) == "failed"
-    with attempts.api() as api:
-        api.retry(number)
+    attempts.retry(number)
     assert attempts.ended(number) == "failed"
-    with attempts.api() as api:
-        block_run = api.pipeline_run(number)["block_runs"][0]
-    answer = httpx.get(
-        f"http://127.0.0.1:{attempts.settings.mage_port}/api/block_runs/{block_run['id']}/outputs"
-    )
-    (shown,) = answer.json()["outputs"]
+    block_run = attempts.pipeline_run(number)["block_runs"][0]
+    (shown,) = attempts.shown(number)
     assert block_run["metrics"]["error"]["error"] == "run 20261123-080000-000001 failed"
     assert shown["sample_data"]["rows"] == [["fct_orders", "error"]]
 
 
 @pytest.mark.parametrize("rows", ["1", "2"])
-def test_two_executions_at_once_are_one_attempt(
-    mage_python: Path, tmp_path: Path, rows: str
-) -> None:
-    mage = LiveMage.on(tmp_path, mage_python)
+def test_two_executions_at_once_are_one_attempt(tmp_path: Path, rows: str) -> None:
+    mage = Mage(tmp_path)
     mage.add_pipeline("twice", BLOCK)
     done = subprocess.run(
-        [mage_python, TWICE, mage.home.mage_project, "twice", rows],
+        [mage.python, TWICE, mage.home.mage_project, "twice", rows],
         env=mage.environ,
         cwd=tmp_path,
         capture_output=True,
@@ -104,17 +95,17 @@ def test_two_executions_at_once_are_one_attempt(
     assert first["previous"] is None
 
 
-def test_pipeline_runs_never_share_a_key(attempts: LiveMage) -> None:
-    numbers = [attempts.run("attempts") for _ in range(2)]
+def test_pipeline_runs_never_share_a_key(attempts: Mage) -> None:
+    numbers = [attempts.trigger("attempts") for _ in range(2)]
     assert [attempts.ended(number) for number in numbers] == ["completed", "completed"]
     keys = {note["key"] for number in numbers for note in notes(attempts, number)}
     assert len(keys) == 2
 
 
 def test_a_block_that_mage_died_in_is_executed_again_as_the_same_attempt(
-    attempts: LiveMage,
+    attempts: Mage,
 ) -> None:
-    number = attempts.run("attempts", seconds=5)
+    number = attempts.trigger("attempts", seconds=5)
     wait_until("the block", lambda: bool(notes(attempts, number)) or "not yet", 60)
     attempts.stop()
     attempts.start()

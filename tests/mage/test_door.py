@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.mage.conftest import LiveMage
+from tests.harness.mage import Mage
 
 BLOCK = "@custom\ndef run(*args, **kwargs):\n    return 1\n"
 
@@ -27,16 +27,12 @@ CLOSED = (
 )
 
 
-def address(mage: LiveMage) -> str:
-    return f"http://127.0.0.1:{mage.settings.mage_port}"
-
-
 @pytest.fixture(scope="module")
-def http(mage: LiveMage) -> httpx.Client:
-    return httpx.Client(base_url=address(mage), trust_env=False, timeout=30)
+def http(mage: Mage) -> httpx.Client:
+    return httpx.Client(base_url=mage.mage_url, trust_env=False, timeout=30)
 
 
-def raw(mage: LiveMage, path: str, *headers: str, method: str = "GET") -> int:
+def raw(mage: Mage, path: str, *headers: str, method: str = "GET") -> int:
     """The status of a request whose path goes as it stands."""
     host = f"127.0.0.1:{mage.settings.mage_port}"
     given = headers if any(one.startswith("Host:") for one in headers) else (f"Host: {host}",)
@@ -44,7 +40,7 @@ def raw(mage: LiveMage, path: str, *headers: str, method: str = "GET") -> int:
     return _status(mage, lines)
 
 
-def handshake(mage: LiveMage, path: str, *headers: str) -> int:
+def handshake(mage: Mage, path: str, *headers: str) -> int:
     """The status of a web socket's beginning; 101 when it is open."""
     host = f"127.0.0.1:{mage.settings.mage_port}"
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
@@ -52,18 +48,18 @@ def handshake(mage: LiveMage, path: str, *headers: str) -> int:
     return _status(mage, [f"GET {path} HTTP/1.1", f"Host: {host}", *upgrade, key, *headers])
 
 
-def _status(mage: LiveMage, lines: list[str]) -> int:
+def _status(mage: Mage, lines: list[str]) -> int:
     with socket.create_connection(("127.0.0.1", mage.settings.mage_port), timeout=30) as connection:
         connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         return int(connection.recv(4096).split(b" ")[1])
 
 
-def test_mage_itself_answers(mage: LiveMage, http: httpx.Client) -> None:
+def test_mage_itself_answers(mage: Mage, http: httpx.Client) -> None:
     for path in ("/", "/pipelines", "/pipelines/daily_full_build/edit", "/api/statuses"):
         assert http.get(path).status_code == 200, path
     listed = http.get("/api/pipelines").json()["pipelines"]
     assert "daily_full_build" in [one["uuid"] for one in listed]
-    assert handshake(mage, "/websocket/", f"Origin: {address(mage)}") == 101
+    assert handshake(mage, "/websocket/", f"Origin: {mage.mage_url}") == 101
 
 
 @pytest.mark.parametrize("path", CLOSED)
@@ -74,9 +70,9 @@ def test_what_is_closed_answers_nobody(http: httpx.Client, path: str) -> None:
         assert "closed here" in answer.text
 
 
-def test_a_shell_is_not_opened(mage: LiveMage) -> None:
+def test_a_shell_is_not_opened(mage: Mage) -> None:
     assert handshake(mage, "/websocket/terminal") == 403
-    assert handshake(mage, "/websocket/terminal?term_name=x", f"Origin: {address(mage)}") == 403
+    assert handshake(mage, "/websocket/terminal?term_name=x", f"Origin: {mage.mage_url}") == 403
 
 
 def test_an_unknown_provider_gives_no_session(http: httpx.Client) -> None:
@@ -85,12 +81,11 @@ def test_an_unknown_provider_gives_no_session(http: httpx.Client) -> None:
     assert answer.status_code == 403 and "token" not in answer.text
 
 
-def test_a_triggers_token_starts_nothing_from_outside(mage: LiveMage, http: httpx.Client) -> None:
+def test_a_triggers_token_starts_nothing_from_outside(mage: Mage, http: httpx.Client) -> None:
     mage.add_pipeline("outside", BLOCK)
-    number = mage.run("outside")  # the runner's own way, with its secret
+    number = mage.trigger("outside")  # the runner's own way, with its secret
     assert mage.ended(number) == "completed"
-    with mage.api() as api:
-        trigger = api.api_trigger("outside")
+    trigger = mage.trigger_id("outside")
     token = mage.home.mage_trigger_token.read_text()
     bearer = {"Authorization": f"Bearer {token}"}
     secret = {"X-Workspace-Mage": "guessed"}
@@ -107,7 +102,7 @@ def test_a_triggers_token_starts_nothing_from_outside(mage: LiveMage, http: http
     assert [one["id"] for one in runs["pipeline_runs"]] == [number]
 
 
-def test_no_answer_shows_a_triggers_token(mage: LiveMage, http: httpx.Client) -> None:
+def test_no_answer_shows_a_triggers_token(mage: Mage, http: httpx.Client) -> None:
     token = mage.home.mage_trigger_token.read_text()
     for path in ("/api/pipeline_schedules", "/api/pipelines/daily_full_build/pipeline_schedules"):
         answer = http.get(path)
@@ -124,14 +119,14 @@ def test_no_answer_shows_a_triggers_token(mage: LiveMage, http: httpx.Client) ->
         "Host: 127.0.0.1.evil.example",
     ],
 )
-def test_another_page_or_host_gets_nothing(mage: LiveMage, header: str) -> None:
+def test_another_page_or_host_gets_nothing(mage: Mage, header: str) -> None:
     for path in ("/", "/api/pipelines", "/api/statuses", "/_next/static/x.js"):
         assert raw(mage, path, header) == 403, path
     if header.startswith("Origin"):
         assert handshake(mage, "/websocket/", header) == 403
 
 
-def test_a_form_of_another_page_changes_nothing(mage: LiveMage) -> None:
+def test_a_form_of_another_page_changes_nothing(mage: Mage) -> None:
     asked = "Sec-Fetch-Site: cross-site"
     assert raw(mage, "/api/pipelines", asked, method="POST") == 403
     assert raw(mage, "/api/pipelines", method="OPTIONS") == 405
@@ -169,14 +164,12 @@ def test_no_answer_lets_another_page_read_it_or_frame_it(http: httpx.Client) -> 
         "http://127.0.0.1/api/sessions",
     ],
 )
-def test_no_spelling_of_a_path_gets_around_the_door(mage: LiveMage, path: str) -> None:
+def test_no_spelling_of_a_path_gets_around_the_door(mage: Mage, path: str) -> None:
     for method in ("GET", "POST"):
         assert raw(mage, path, method=method) in (400, 403, 404)
 
 
-def test_the_files_shown_are_the_projects(
-    mage: LiveMage, http: httpx.Client, tmp_path: Path
-) -> None:
+def test_the_files_shown_are_the_projects(mage: Mage, http: httpx.Client, tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("somebody else's")
     for name in (str(outside), "../../../../etc/passwd", str(mage.home.mage_trigger_token)):

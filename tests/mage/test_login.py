@@ -14,7 +14,6 @@ import socket
 import sqlite3
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,8 +21,8 @@ import pytest
 
 from mage_dbt.api.mage_relay import MageRelay
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.live import wait_until
-from tests.mage.conftest import LiveMage
+from tests.harness.mage import Mage
+from tests.harness.waiting import wait_until
 
 HOST = "mage.example.com"
 
@@ -46,11 +45,10 @@ OUTPUT_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
-def mage(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMage]:
+def mage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mage]:
     root = tmp_path_factory.mktemp("login")
-    live = LiveMage.on(
+    live = Mage(
         root,
-        mage_python,
         LOGIN_REQUIRED="true",
         MAGE_PUBLIC_URL=f"https://{HOST}",
         LOGIN_VIEWER_GROUPS="viewers",
@@ -71,7 +69,7 @@ def mage(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     relay.stop()
 
 
-def headers(mage: LiveMage, name: str, groups: str | None = None) -> dict[str, str]:
+def headers(mage: Mage, name: str, groups: str | None = None) -> dict[str, str]:
     return {
         "Host": HOST,
         "X-Workspace-Proxy": mage.home.proxy_people_secret.read_text(),
@@ -80,7 +78,7 @@ def headers(mage: LiveMage, name: str, groups: str | None = None) -> dict[str, s
     }
 
 
-def person(mage: LiveMage, name: str, groups: str | None = None) -> httpx.Client:
+def person(mage: Mage, name: str, groups: str | None = None) -> httpx.Client:
     return httpx.Client(
         transport=httpx.HTTPTransport(uds=str(mage.home.people_mage_socket)),
         base_url=f"http://{HOST}",
@@ -89,7 +87,7 @@ def person(mage: LiveMage, name: str, groups: str | None = None) -> httpx.Client
     )
 
 
-def users(mage: LiveMage) -> dict[str, list[str]]:
+def users(mage: Mage) -> dict[str, list[str]]:
     """Mage's users by e-mail address, each with its roles there."""
     with sqlite3.connect(mage.home.root / "mage.db") as connection:
         rows = connection.execute(
@@ -110,7 +108,7 @@ def users(mage: LiveMage) -> dict[str, list[str]]:
 class WebSocket:
     """One of Mage's, as its pages open them."""
 
-    def __init__(self, mage: LiveMage, name: str) -> None:
+    def __init__(self, mage: Mage, name: str) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(OUTPUT_SECONDS)
         self._connection.connect(str(mage.home.people_mage_socket))
@@ -165,7 +163,7 @@ class WebSocket:
         return self._data[:length]
 
 
-def test_around_the_proxy_nothing_answers(mage: LiveMage) -> None:
+def test_around_the_proxy_nothing_answers(mage: Mage) -> None:
     token = "the proxy has signed you in"
     told = json.dumps({"token": token, "expires": 2**31}).encode()
     body = base64.urlsafe_b64encode(told).decode().rstrip("=")
@@ -184,7 +182,7 @@ def test_around_the_proxy_nothing_answers(mage: LiveMage) -> None:
                 assert http.get(path, headers=given).status_code == 401, path
 
 
-def test_the_first_visit_makes_the_person_a_user_with_the_groups_role(mage: LiveMage) -> None:
+def test_the_first_visit_makes_the_person_a_user_with_the_groups_role(mage: Mage) -> None:
     for name in GROUPS:
         with person(mage, name) as http:
             assert http.get("/api/pipelines").json()["pipelines"], name
@@ -199,7 +197,7 @@ def test_the_first_visit_makes_the_person_a_user_with_the_groups_role(mage: Live
     }
 
 
-def test_another_group_is_another_role_at_the_next_call(mage: LiveMage) -> None:
+def test_another_group_is_another_role_at_the_next_call(mage: Mage) -> None:
     name = "kim@example.com"
     new = {"pipeline": {"name": "kims", "type": "python"}}
     with person(mage, name, "viewers") as http:
@@ -215,7 +213,7 @@ def test_another_group_is_another_role_at_the_next_call(mage: LiveMage) -> None:
         assert http.get("/api/pipelines").status_code == 403
 
 
-def test_a_viewer_reads_and_changes_nothing(mage: LiveMage) -> None:
+def test_a_viewer_reads_and_changes_nothing(mage: Mage) -> None:
     with person(mage, "vera@example.com") as http:
         for path in (
             *("/", "/pipelines", "/pipelines/mine/edit", "/api/statuses", "/api/pipelines/mine"),
@@ -235,7 +233,7 @@ def test_a_viewer_reads_and_changes_nothing(mage: LiveMage) -> None:
 
 
 @pytest.mark.parametrize("name", ["ana@example.com", "olga@example.com", "otto@example.com"])
-def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: LiveMage, name: str) -> None:
+def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: Mage, name: str) -> None:
     with person(mage, name) as http:
         content = f"{BLOCK}\n# {name}\n"
         file = {"file_content": {"content": content}}
@@ -263,7 +261,7 @@ def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: LiveMage, name: str
         assert f"asked by {name}" in logs
 
 
-def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: LiveMage) -> None:
+def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: Mage) -> None:
     with person(mage, "aki@example.com") as http:
         answer = http.get("/api/pipelines/mine/pipeline_schedules").json()
         (trigger,) = [
@@ -277,7 +275,7 @@ def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: LiveMage) -> None:
         assert "asked by aki@example.com" in logs
 
 
-def test_a_dbt_model_is_not_made_as_a_block(mage: LiveMage) -> None:
+def test_a_dbt_model_is_not_made_as_a_block(mage: Mage) -> None:
     block = {"name": "fct_orders", "type": "dbt", "language": "sql", "content": "select 1"}
     with person(mage, "ana@example.com") as http:
         answer = http.post("/api/pipelines/mine/blocks", json={"block": block})
@@ -286,14 +284,14 @@ def test_a_dbt_model_is_not_made_as_a_block(mage: LiveMage) -> None:
     assert [one["uuid"] for one in blocks] == ["mine"]
 
 
-def test_an_analyst_downloads_a_blocks_output_without_a_token(mage: LiveMage) -> None:
+def test_an_analyst_downloads_a_blocks_output_without_a_token(mage: Mage) -> None:
     with person(mage, "ana@example.com") as http:
         answer = http.get("/api/pipelines/mine/block_outputs/mine/downloads")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/csv")
 
 
-def test_only_an_owner_administers_mage(mage: LiveMage) -> None:
+def test_only_an_owner_administers_mage(mage: Mage) -> None:
     new = {"user": {"email": "eve@example.com", "username": "eve", "password": "12345678"}}
     with person(mage, "olga@example.com") as http:
         for path in ("/api/roles", "/api/permissions", "/api/user_roles"):
@@ -307,7 +305,7 @@ def test_only_an_owner_administers_mage(mage: LiveMage) -> None:
         }
 
 
-def test_the_page_knows_who_is_signed_in_and_its_cookie_opens_nothing(mage: LiveMage) -> None:
+def test_the_page_knows_who_is_signed_in_and_its_cookie_opens_nothing(mage: Mage) -> None:
     with person(mage, "ana@example.com") as http:
         page = http.get("/pipelines")
         assert "ana@example.com" in page.text and page.headers["cache-control"] == "no-store"
@@ -320,7 +318,7 @@ def test_the_page_knows_who_is_signed_in_and_its_cookie_opens_nothing(mage: Live
     assert httpx.get(address, headers=given, trust_env=False).status_code == 401
 
 
-def test_what_a_notebook_prints_goes_to_who_ran_it(mage: LiveMage) -> None:
+def test_what_a_notebook_prints_goes_to_who_ran_it(mage: Mage) -> None:
     ana, aki = WebSocket(mage, "ana@example.com"), WebSocket(mage, "aki@example.com")
     assert (ana.status, aki.status) == (101, 101)
     code = 'print("for", "ana", "alone")'
@@ -333,5 +331,5 @@ def test_what_a_notebook_prints_goes_to_who_ran_it(mage: LiveMage) -> None:
     assert "for ana alone" not in (mage.home.logs / "mage.log").read_text()
 
 
-def test_the_runner_itself_still_starts_and_reads(mage: LiveMage) -> None:
-    assert mage.ended(mage.run("mine")) == "completed"
+def test_the_runner_itself_still_starts_and_reads(mage: Mage) -> None:
+    assert mage.ended(mage.trigger("mine")) == "completed"

@@ -12,7 +12,7 @@ from mage_dbt.alerts.deadline import Deadline
 from mage_dbt.errors import SettingError
 from mage_dbt.morning import Morning
 from mage_dbt.settings import Settings
-from tests.unit.test_morning import YEARS, ZONES
+from tests.unit.zones import YEARS, ZONES
 
 NO_FILE = Path("/nonexistent/workspace.env")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
@@ -37,19 +37,10 @@ from mage_dbt.runner.keys import require_same
 from mage_dbt.runner.service import Runner
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.live import free_ports
+from tests.harness.ports import free_ports
+from tests.unit.openapi import openapi_document
 
 NOW = "2026-11-23T08:00:00+00:00"
-
-
-def openapi_document() -> dict[str, Any]:
-    """What the runner serves at /openapi.json; nothing of a runner is needed to make it."""
-    settings = Settings.load({}, Path("/no/such.env"))
-    nobody = cast(Any, None)
-    app = make_app(
-        cast(Runner, nobody), cast(Ledger, nobody), settings, Home(Path("/no/such")), "token"
-    )
-    return app.openapi()
 
 
 def run_of(request: dict[str, Any]) -> Run:

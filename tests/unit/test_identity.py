@@ -16,15 +16,7 @@ from mage_dbt.identity.person import Person
 from mage_dbt.identity.role import Role
 from mage_dbt.request import Operation, Request
 from mage_dbt.settings import Settings
-
-LOGIN = {
-    "LOGIN_REQUIRED": "true",
-    "MAGE_PUBLIC_URL": "https://mage.example.com",
-    "LOGIN_VIEWER_GROUPS": "everybody",
-    "LOGIN_ANALYST_GROUPS": "analysts, data",
-    "LOGIN_OPERATOR_GROUPS": "operators",
-    "LOGIN_OWNER_GROUPS": "owners",
-}
+from tests.unit.login_settings import LOGIN
 
 GROUPS = Groups.of(Settings.load(LOGIN, Path("/no/such.env")))
 

@@ -8,24 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mage_dbt.morning import ON_TIME_FOR, Morning, Timing, daily_key
+from tests.unit.zones import YEARS, ZONES
 
 SEOUL = Morning(time(8), ZoneInfo("Asia/Seoul"))
 BERLIN = Morning(time(8), ZoneInfo("Europe/Berlin"))
 
-ZONES = (
-    "Asia/Seoul",
-    "Europe/Berlin",
-    "America/New_York",
-    "Australia/Lord_Howe",
-    "Asia/Kathmandu",
-    "America/St_Johns",
-    "Pacific/Chatham",
-    "Pacific/Apia",
-    "Africa/Cairo",
-    "America/Sao_Paulo",
-)
 TIMES = (time(8), time(0), time(0, 30), time(2, 30), time(23, 59))
-YEARS = (2011, 2018, 2026)
 
 
 def at(text: str) -> datetime:

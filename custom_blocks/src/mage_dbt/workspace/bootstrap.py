@@ -16,7 +16,7 @@ from typing import NoReturn
 from mage_dbt.errors import SettingError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import browser, environments, lock, ports
+from mage_dbt.workspace import environments, lock, ports
 from mage_dbt.workspace.disk import explain
 from mage_dbt.workspace.environments import (
     DBT,
@@ -24,7 +24,6 @@ from mage_dbt.workspace.environments import (
     MAGE_BLOCK,
     PEERS,
     TEST,
-    VALIDATORS,
     Recipe,
 )
 from mage_dbt.workspace.progress import Progress
@@ -90,9 +89,8 @@ def migrate(settings: Settings, home: Home, arguments: list[str]) -> None:
 
 
 def test(settings: Settings, home: Home, arguments: list[str]) -> None:
-    progress = Progress(STARTED)
-    environments.ensure(home, [TEST, DBT, MAGE, VALIDATORS], progress)
-    browser.install(progress)
+    # What else a test needs is installed by who first asks for it: tests/harness/environments.py.
+    environments.ensure(home, [TEST], Progress(STARTED))
     os.chdir(CHECKOUT)
     # -P: the checkout must not get on the path, or its folder dbt/ becomes part of package dbt.
     _hand_over(home, TEST, ["-P", "-m", "pytest", *arguments])

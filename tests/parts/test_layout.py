@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import dbt
-from mage_dbt.home import Home
-from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace.environments import MAGE, python_of
+from mage_dbt.settings import CHECKOUT
+from mage_dbt.workspace.environments import MAGE
+from tests.harness.environments import python
 
 LONGEST_SHIM = 12
 
@@ -43,7 +43,7 @@ def imported_by(python: str, module: str) -> set[str]:
 
 
 def test_what_runs_in_mage_imports_neither_dbt_nor_a_database_driver() -> None:
-    mage = str(python_of(Home(Settings.load().workspace_home), MAGE))
+    mage = str(python(MAGE))
     forbidden = {"dbt", "psycopg", "psycopg2", "yoyo", "fastapi", "uvicorn"}
     assert not forbidden & imported_by(mage, "mage_dbt.blocks")
 

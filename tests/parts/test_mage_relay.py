@@ -19,8 +19,8 @@ from mage_dbt.errors import Malformed
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.live import wait_until
-from tests.unit.test_identity import LOGIN
+from tests.harness.waiting import wait_until
+from tests.unit.login_settings import LOGIN
 
 OPENED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"

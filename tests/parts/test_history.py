@@ -9,7 +9,7 @@ import pytest
 
 from mage_dbt.errors import BadCommit
 from mage_dbt.history import History
-from tests.unit.test_gitsync import git
+from tests.harness.repository import git
 
 TEXT = "".join(f"select {number} as id union all\n" for number in range(30))
 

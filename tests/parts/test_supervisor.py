@@ -19,7 +19,7 @@ from mage_dbt.workspace import strays, supervisor
 from mage_dbt.workspace.keeper import Order
 from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.supervisor import Program, Supervisor
-from tests.live import wait_until
+from tests.harness.waiting import wait_until
 
 TALKER = """
 import pathlib, time

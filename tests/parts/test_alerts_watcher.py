@@ -26,11 +26,10 @@ from mage_dbt.request import Request
 from mage_dbt.run import RUNNER_STOPPED, RunState
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.postgres import Postgres
-from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Supervisor
-from tests.live import free_ports, wait_until
-from tests.services import service
+from tests.harness.ports import free_ports
+from tests.harness.services import service
+from tests.harness.waiting import wait_until
 
 ZONE = ZoneInfo("Asia/Seoul")
 SHA = "3f2c1ab" + "0" * 33
@@ -105,24 +104,6 @@ class World:
         with self.ledger._connection() as connection:
             rows = connection.execute("select body from ledger.alert").fetchall()
         return "\n".join(row["body"] for row in rows)
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL with the ledger's schema."""
-    home = Home(tmp_path_factory.mktemp("postgres"))
-    home.logs.mkdir()
-    (port,) = free_ports(1)
-    postgres = Postgres(home, port)
-    postgres.prepare()
-    supervisor = Supervisor(home, Progress(0))
-    supervisor.start(postgres.program())
-    try:
-        supervisor.wait("postgres")
-        postgres.prepare_workspace()
-        yield postgres
-    finally:
-        supervisor.stop((("postgres",),))
 
 
 @pytest.fixture

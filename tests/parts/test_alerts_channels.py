@@ -13,8 +13,8 @@ import pytest
 
 from mage_dbt.alerts.channels import Channels, told
 from mage_dbt.alerts.message import Kind, Message, one_line
-from tests.live import free_ports
-from tests.services import service
+from tests.harness.ports import free_ports
+from tests.harness.services import service
 
 CANARY = "canary7be1"
 

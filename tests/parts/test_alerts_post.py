@@ -14,8 +14,8 @@ from mage_dbt.alerts.message import Kind, Message
 from mage_dbt.alerts.post import TAKEN_OUT, Patience, Post
 from mage_dbt.errors import LedgerUnreachable
 from mage_dbt.ledger.alerts import Alert
-from tests.live import wait_until
-from tests.services import hanging_service, service
+from tests.harness.services import hanging_service, service
+from tests.harness.waiting import wait_until
 
 QUICK = Patience(one_try=0.5, pauses=(0.05, 0.2), altogether=3.0, most_hanging=2)
 

@@ -1,4 +1,4 @@
-"""A whole workspace for tests: the real `scripts/start`, in a home and on ports of its own."""
+"""A whole workspace: the real `scripts/start`, in a home and on ports of its own."""
 
 from __future__ import annotations
 
@@ -6,53 +6,30 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
 from mage_dbt.home import Home
+from mage_dbt.run import Run
 from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace import strays
-from mage_dbt.workspace.progress import Progress, wait_for
+from tests.harness import environments
+from tests.harness.base import command_line
+from tests.harness.pipelines import WithMage
+from tests.harness.ports import free_ports
+from tests.harness.repository import make_repository
+from tests.harness.runs import WithRunner
+from tests.harness.waiting import wait_until
 
-START_SECONDS = 240.0
+START_SECONDS = 300.0
 STOP_SECONDS = 20.0
 
-T = TypeVar("T")
-
-
-def wait_until(what: str, probe: Callable[[], T | str], seconds: float) -> T:
-    """Waits until `probe` gives something other than text; text is what is still missing."""
-    return wait_for(what, probe, seconds, Progress(psutil.Process().create_time()))
-
-
-def command_line(process: psutil.Process) -> str:
-    """Its words; empty where it has ended, as processes that were just listed often have."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody uses at this moment."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    found = [int(one.getsockname()[1]) for one in listeners]
-    for one in listeners:
-        one.close()
-    return found
-
-
-def share_environments(home: Home) -> None:
-    """Lets `home` use the environments that `scripts/test` has installed."""
-    home.root.mkdir(parents=True, exist_ok=True)
-    installed = Home(Settings.load().workspace_home).environments.resolve()
-    home.environments.symlink_to(installed)
+OURS = ("DBT_", "DAILY_BUILD_", "WORKSPACE_", "MAGE_", "RUNNER_", "LOGIN_")
+"""Beginnings of settings: those of whoever runs the tests are not the test's."""
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -72,20 +49,16 @@ def copy_checkout(folder: Path) -> Path:
     return folder
 
 
-class LiveWorkspace:
+class Workspace(WithRunner, WithMage):
     """One home, and the start that runs it."""
 
     def __init__(self, root: Path, checkout: Path = CHECKOUT, **environ: str) -> None:
+        """Not started; `environ` are settings."""
         self.home = Home(root)
         self.checkout = checkout
+        self.repository = Path(environ.get("DBT_METRIC_REPO", ""))
         mage_port, runner_port, postgres_port = free_ports(3)
-        plain = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(
-                ("DBT_", "DAILY_BUILD_", "WORKSPACE_", "MAGE_", "RUNNER_", "LOGIN_")
-            )
-        }
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         self.environ = {
             **plain,
             "WORKSPACE_HOME": str(root),
@@ -97,10 +70,18 @@ class LiveWorkspace:
             **environ,
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self.log = root.with_name(root.name + "-start.log")
+        self.start_log = root.with_name(root.name + "-start.log")
+
+    @classmethod
+    def on_project(cls, folder: Path, project: str, **environ: str) -> Workspace:
+        """On one of `tests/projects`, with the environments that are installed already."""
+        repository = make_repository(folder / "repository", project)
+        made = cls(folder / "home", CHECKOUT, DBT_METRIC_REPO=str(repository), **environ)
+        environments.share(made.home)
+        return made
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> Settings:  # type: ignore[override]
         return Settings.load(self.environ, self.home.root / "no-such.env")
 
     @property
@@ -114,11 +95,11 @@ class LiveWorkspace:
 
     def output(self) -> str:
         """What the last start has printed so far."""
-        return self.log.read_text(errors="replace")
+        return self.start_log.read_text(errors="replace")
 
     def start(self, *arguments: str) -> None:
         """Starts it and does not wait."""
-        with self.log.open("wb") as log:
+        with self.start_log.open("wb") as log:
             self._process = subprocess.Popen(
                 [str(self.checkout / "scripts" / "start"), *arguments],
                 env=self.environ,
@@ -128,9 +109,9 @@ class LiveWorkspace:
                 start_new_session=True,
             )
 
-    def start_and_wait(self) -> None:
+    def start_and_wait(self, *arguments: str) -> None:
         """Starts it and waits until it stays: everything answers, and a first build is over."""
-        self.start()
+        self.start(*arguments)
         self.wait_for_output("Ctrl-C stops everything")
 
     def wait_for_output(self, text: str, seconds: float = START_SECONDS) -> None:
@@ -180,7 +161,13 @@ class LiveWorkspace:
             children = keeper.children()
             return children[0] if children else f"{name}'s keeper has no child"
 
-        return wait_until(f"{name} to run", probe, 10)
+        return wait_until(f"{name} to run", probe)
+
+    def kill_and_wait(self, name: str) -> None:
+        """kill -9 of one of its processes; waits until another one answers."""
+        restarts = int(self.kept(name)["restarts"])
+        self.child(name).kill()
+        self.wait_until_up(name, restarts + 1)
 
     def wait_until_up(self, name: str, restarts: int) -> None:
         def probe() -> bool | str:
@@ -188,7 +175,7 @@ class LiveWorkspace:
             right = now.get("state") == "up" and now.get("restarts", -1) >= restarts
             return right or f"{name} is {now.get('state')}, {now.get('restarts')} restarts"
 
-        wait_until(f"{name} to be up again", probe, 120)
+        wait_until(f"{name} to be up again", probe)
 
     def survivors(self) -> list[psutil.Process]:
         """The workspace's processes that are running now."""
@@ -200,3 +187,14 @@ class LiveWorkspace:
             return not left or ", ".join(left)
 
         wait_until("every process of the workspace to be gone", probe, seconds)
+
+    def run_of(self, number: int) -> Run:
+        """The newest run of a pipeline run, with its nodes."""
+
+        def probe() -> Run | str:
+            found = self.client.runs(limit=1, mage_run=number)
+            if found:
+                return self.client.run(found[0].id)
+            return f"no run yet, Mage says {self.status(number)}"
+
+        return wait_until(f"pipeline run {number} to have a run", probe)

@@ -12,8 +12,9 @@ from mage_dbt.errors import SettingError
 from mage_dbt.home import Home
 from mage_dbt.mage import project
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.environments import MAGE, python_of
+from mage_dbt.workspace.environments import MAGE
 from mage_dbt.workspace.ports import require_free
+from tests.harness.environments import python
 
 NO_FILE = Path("/nonexistent/workspace.env")
 
@@ -63,7 +64,7 @@ def test_files_in_a_folder_of_ones_own_cannot(tmp_path: Path) -> None:
 
 
 def test_mages_entry_point_needs_nothing_that_mages_environment_lacks() -> None:
-    mage = str(python_of(Home(Settings.load().workspace_home), MAGE))
+    mage = str(python(MAGE))
     code = "import sys, mage_dbt.container.mage; print({'psycopg', 'dbt'} & set(sys.modules))"
     done = subprocess.run([mage, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,37 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
-import pytest
 
 from mage_dbt.home import Home
-from mage_dbt.settings import Settings
-from mage_dbt.workspace import identity_provider, oauth2_proxy, proxies
+from mage_dbt.workspace import identity_provider, proxies
 from mage_dbt.workspace.identity_provider import Machine
 from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.progress import Progress
 from mage_dbt.workspace.secret_files import read_or_make
-from tests.conftest import not_run
-from tests.dbt.conftest import make_repository
-from tests.live import LiveWorkspace, free_ports, share_environments, wait_until
+from tests.harness import environments
+from tests.harness.base import Harness
+from tests.harness.ports import free_ports
+from tests.harness.waiting import wait_until
+from tests.harness.workspace import Workspace
 from tests.login.echo import echo
-
-BUILD_SECONDS = 900
-"""A first build of oauth2-proxy on a busy machine; afterwards it is there."""
 
 ANSWER_SECONDS = 30.0
 
 ALL_GROUPS = "viewers, analysts, operators, owners"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(BUILD_SECONDS))
-
-
 @dataclass
-class Chain:
+class Login(Harness):
     """Provider, people's proxy and machines' proxy on ports of loopback."""
 
     home: Home
@@ -94,6 +82,7 @@ class Chain:
         (self.home.development_provider / "people.json").write_text(json.dumps(people))
 
     def log(self, name: str) -> str:
+        """What a proxy or the provider has logged so far."""
         return self.logs[name].read_text(errors="replace")
 
 
@@ -102,25 +91,6 @@ def try_to_sign_in(client: httpx.Client, email: str, path: str = "/") -> httpx.R
     page = client.get(path, follow_redirects=True)
     assert "Who are you?" in page.text, f"{page.url}: {page.status_code} {page.text[:300]}"
     return client.post(page.url, data={"email": email}, follow_redirects=True)
-
-
-@pytest.fixture(scope="session")
-def proxy_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """oauth2-proxy, built with Go by the first test that needs it."""
-    if shutil.which("go") is None:
-        not_run("no Go here; oauth2-proxy is built with it")
-    return oauth2_proxy.ensure(Home(Settings.load().workspace_home), progress())
-
-
-@pytest.fixture(scope="session")
-def provider_program() -> Path:
-    if shutil.which("npm") is None:
-        not_run("no node and npm here; the development identity provider is made with them")
-    return identity_provider.ensure(Home(Settings.load().workspace_home), progress())
-
-
-def progress() -> Progress:
-    return Progress(psutil.Process().create_time())
 
 
 @contextmanager
@@ -160,16 +130,16 @@ def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> No
 
 
 @contextmanager
-def chain(
+def started(
     folder: Path, proxy: Path, machines: tuple[Machine, ...] = (), **people_environ: str
-) -> Iterator[Chain]:
+) -> Iterator[Login]:
     """All of it in `folder`, on free ports, before servers that answer with what they saw."""
     home = Home(folder / "home")
-    share_environments(home)
+    environments.share(home)
     for path in (home.proxy_people_secret, home.proxy_machines_secret):
         read_or_make(path)
     people_port, machines_port, provider_port = free_ports(3)
-    found = Chain(home, people_port, machines_port, provider_port)
+    found = Login(home, people_port, machines_port, provider_port)
     people_door, machines_door = folder / "p", folder / "m"
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     identity = {
@@ -206,43 +176,28 @@ def stranger(folder: Path) -> Machine:
     return Machine(STRANGER, folder / "stranger-secret", ("somebody-elses",))
 
 
-@pytest.fixture(scope="session")
-def doors_open(
-    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
-) -> Iterator[Chain]:
-    """The chain that most tests share."""
-    folder = tmp_path_factory.mktemp("login")
-    with chain(folder, proxy_program, (stranger(folder),)) as found:
-        yield found
-
-
 @dataclass(frozen=True)
 class WithLogin:
     """A whole workspace, by `scripts/start --with-login`, and its doors."""
 
-    live: LiveWorkspace
-    chain: Chain
+    workspace: Workspace
+    login: Login
 
 
-@pytest.fixture(scope="session")
-def with_login(
-    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, provider_program: Path
-) -> Iterator[WithLogin]:
+@contextmanager
+def whole_workspace(folder: Path) -> Iterator[WithLogin]:
     """Started on the project `steps`; its first build is over."""
-    folder = tmp_path_factory.mktemp("with-login")
-    repository = make_repository(folder / "repository", "steps")
     people, machines, provider = free_ports(3)
-    live = LiveWorkspace(
-        folder / "home",
-        DBT_METRIC_REPO=str(repository),
+    workspace = Workspace.on_project(
+        folder,
+        "steps",
         LOGIN_PEOPLE_PORT=str(people),
         LOGIN_MACHINES_PORT=str(machines),
         LOGIN_DEVELOPMENT_PORT=str(provider),
     )
-    share_environments(live.home)
-    live.start("--with-login")
+    workspace.start("--with-login")
     try:
-        live.wait_for_output("Ctrl-C stops everything")
-        yield WithLogin(live, Chain(live.home, people, machines, provider))
+        workspace.wait_for_output("Ctrl-C stops everything")
+        yield WithLogin(workspace, Login(workspace.home, people, machines, provider))
     finally:
-        live.stop()
+        workspace.stop()

@@ -14,10 +14,3 @@ from mage_dbt.workspace import check
 def test_the_code_is_clean(command: list[str]) -> None:
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_folder_dbt_never_becomes_part_of_the_package_dbt() -> None:
-    import dbt
-
-    assert not (CHECKOUT / "dbt" / "__init__.py").exists()
-    assert [path for path in dbt.__path__ if path.startswith(str(CHECKOUT / "dbt"))] == []

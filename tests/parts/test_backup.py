@@ -24,7 +24,7 @@ from mage_dbt.workspace import lock
 from mage_dbt.workspace.backup import backup, keep
 from mage_dbt.workspace.database import Database, count, opened
 from mage_dbt.workspace.restore import restore
-from tests.live import free_ports
+from tests.harness.ports import free_ports
 
 
 @pytest.fixture(scope="module")

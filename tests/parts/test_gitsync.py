@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,7 @@ from mage_dbt import gitsync
 from mage_dbt.errors import WorkspaceError
 from mage_dbt.gitsync import GitSync, without_credentials
 from tests.conftest import not_run
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Kim", "-c", "user.email=kim@example.com"]
-    command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+from tests.harness.repository import git
 
 
 def commit(repository: Path, text: str) -> str:

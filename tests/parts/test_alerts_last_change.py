@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mage_dbt.alerts.last_change import last_change
-from tests.dbt.conftest import git
+from tests.harness.repository import git
 
 
 @pytest.fixture

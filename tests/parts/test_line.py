@@ -4,138 +4,40 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from mage_dbt.home import Home
-from mage_dbt.run import Run, RunState
 from mage_dbt.runner import line as line_module
-from mage_dbt.runner.line import Line
 from mage_dbt.runner.places import Place, take_turns
-from mage_dbt.settings import Settings
 from mage_dbt.workspace.postgres import Postgres
-from tests.live import wait_until
-
-WAIT = 10.0
+from tests.harness.database import Database
+from tests.harness.queue import WAIT, Holder, Queue, Waiter, a_run
+from tests.harness.waiting import wait_until
 
 FCT = '"warehouse"."analytics"."fct_orders"'
 
 
-class Lines:
-    """Several runners' lines on one database."""
-
-    def __init__(self, postgres: Postgres, folder: Path) -> None:
-        self._postgres = postgres
-        self._folder = folder
-        self._opened: list[Line] = []
-        self.lost: list[str] = []
-
-    def open(self, home: str = "one", **environ: str) -> Line:
-        settings = Settings.load(environ, Path("/nonexistent"))
-        line = Line(
-            self._postgres.url("runner"), settings, Home(self._folder / home), self.lost.append
-        )
-        line.open()
-        self._opened.append(line)
-        return line
-
-    def close(self) -> None:
-        for line in self._opened:
-            line.close()
-
-    def ask(self, sql: str, *values: Any) -> list[Any]:
-        with psycopg.connect(self._postgres.url("ledger"), autocommit=True) as connection:
-            cursor = connection.execute(sql.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
-
-    def as_superuser(self, sql: str) -> None:
-        url = self._postgres.url("superuser").replace("//superuser:", "//postgres:")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(sql.encode())
-
-
 @pytest.fixture
-def lines(postgres: Postgres, tmp_path: Path) -> Iterator[Lines]:
-    made = Lines(postgres, tmp_path)
+def lines(server: Database, postgres: Postgres, tmp_path: Path) -> Iterator[Queue]:
+    made = Queue(server, tmp_path)
     yield made
     made.close()
     made.ask("delete from line.place")
 
 
-def a_run(name: str, caller: str = "alice", **fields: Any) -> Run:
-    values: dict[str, Any] = {
-        "id": name,
-        "operation": "build",
-        "state": RunState.QUEUED,
-        "detail": "",
-        "asked_at": datetime.now(UTC),
-        "started_at": None,
-        "finished_at": None,
-        "request": {"select": [name]},
-        "commit": "",
-        "commit_subject": "",
-        "target": "",
-        "dbt_version": "",
-        "cause": "tool",
-        "caller": caller,
-        "why": "",
-        "mage_run": None,
-        "follows": None,
-        "morning": None,
-        "late_seconds": 0,
-        "planned": (),
-    }
-    return Run(**(values | fields))
-
-
-class Waiter(threading.Thread):
-    """One run in the line, in a thread of its own."""
-
-    def __init__(
-        self, line: Line, run: Run | str, writes: tuple[str, ...], reads: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(daemon=True)
-        asked = a_run(run) if isinstance(run, str) else run
-        self.turn: bool | None = None
-        self.reasons: list[str] = []
-        self.descriptors: list[int] = []
-        line.carry(asked.id)
-        self._go: Callable[[], bool] = lambda: line.wait(
-            asked, writes, reads, self.reasons.append, self.descriptors.append
-        )
-        self.start()
-
-    def run(self) -> None:
-        self.turn = self._go()
-
-    def has_turn(self) -> bool:
-        self.join(WAIT)
-        return self.turn is True
-
-    def waits(self, words: str) -> str:
-        def probe() -> list[str] | str:
-            last = self.reasons[-1] if self.reasons else "it never said that it waits"
-            return [last] if words in last else last
-
-        return wait_until(f"it to say {words!r}", probe, WAIT)[0]
-
-
-def test_runs_that_share_nothing_run_side_by_side(lines: Lines) -> None:
+def test_runs_that_share_nothing_run_side_by_side(lines: Queue) -> None:
     line = lines.open()
     assert Waiter(line, "one", ("a",)).has_turn()
     assert Waiter(line, "two", ("b",)).has_turn()
 
 
 def test_an_uncontended_run_does_not_wait_for_a_look(
-    lines: Lines, monkeypatch: pytest.MonkeyPatch
+    lines: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_module, "LOOK_SECONDS", 30.0)
     line = lines.open()
@@ -146,7 +48,7 @@ def test_an_uncontended_run_does_not_wait_for_a_look(
     assert second.has_turn()
 
 
-def test_the_second_says_for_which_relation_and_whom_it_waits(lines: Lines) -> None:
+def test_the_second_says_for_which_relation_and_whom_it_waits(lines: Queue) -> None:
     line = lines.open(DAILY_BUILD_TIMEZONE="Asia/Kathmandu")
     morning = a_run("morning", "Mage, trigger x", morning="2026-11-23", cause="schedule")
     assert Waiter(line, morning, (FCT,)).has_turn()
@@ -173,7 +75,7 @@ def test_the_second_says_for_which_relation_and_whom_it_waits(lines: Lines) -> N
     assert line.would_wait([], ["b"])[0].endswith("started by alice")
 
 
-def test_readers_share_and_a_writer_waits_for_them_and_they_for_a_writer(lines: Lines) -> None:
+def test_readers_share_and_a_writer_waits_for_them_and_they_for_a_writer(lines: Queue) -> None:
     line = lines.open(RUNNER_PARALLEL_RUNS="10")
     assert Waiter(line, "test one", ("x",), (FCT,)).has_turn()
     assert Waiter(line, "test two", (), (FCT,)).has_turn()
@@ -190,7 +92,7 @@ def test_readers_share_and_a_writer_waits_for_them_and_they_for_a_writer(lines: 
     assert late.has_turn()
 
 
-def test_a_late_comer_overtakes_only_those_it_shares_nothing_with(lines: Lines) -> None:
+def test_a_late_comer_overtakes_only_those_it_shares_nothing_with(lines: Queue) -> None:
     line = lines.open()
     assert Waiter(line, "one", ("a",)).has_turn()
     second = Waiter(line, "two", ("a", "b"))
@@ -205,7 +107,7 @@ def test_a_late_comer_overtakes_only_those_it_shares_nothing_with(lines: Lines) 
     assert third.has_turn()
 
 
-def test_no_more_than_the_allowed_number_of_one_runner_run_at_once(lines: Lines) -> None:
+def test_no_more_than_the_allowed_number_of_one_runner_run_at_once(lines: Queue) -> None:
     line = lines.open(RUNNER_PARALLEL_RUNS="1")
     assert Waiter(line, "one", ("a",)).has_turn()
     second = Waiter(line, "two", ("b",))
@@ -216,7 +118,7 @@ def test_no_more_than_the_allowed_number_of_one_runner_run_at_once(lines: Lines)
     assert second.has_turn()
 
 
-def test_giving_up_ends_the_wait_without_a_turn(lines: Lines) -> None:
+def test_giving_up_ends_the_wait_without_a_turn(lines: Queue) -> None:
     line = lines.open()
     assert Waiter(line, "one", ("a",)).has_turn()
     second = Waiter(line, "two", ("a",))
@@ -229,7 +131,7 @@ def test_giving_up_ends_the_wait_without_a_turn(lines: Lines) -> None:
     wait_until("both to be gone", lambda: not lines.ask("select run from line.place") or "no", WAIT)
 
 
-def test_two_runners_wait_for_each_others_runs(lines: Lines) -> None:
+def test_two_runners_wait_for_each_others_runs(lines: Queue) -> None:
     one, two = lines.open("one"), lines.open("two")
     assert Waiter(one, "one", ("a",)).has_turn()
     second = Waiter(two, "two", ("a",))
@@ -238,7 +140,7 @@ def test_two_runners_wait_for_each_others_runs(lines: Lines) -> None:
     assert second.has_turn()
 
 
-def test_a_run_goes_back_into_the_line_with_other_relations(lines: Lines) -> None:
+def test_a_run_goes_back_into_the_line_with_other_relations(lines: Queue) -> None:
     line = lines.open()
     assert Waiter(line, "one", ("a",)).has_turn()
     assert Waiter(line, "one", ("b",)).has_turn()
@@ -248,7 +150,7 @@ def test_a_run_goes_back_into_the_line_with_other_relations(lines: Lines) -> Non
 
 
 def test_a_lost_connection_loses_neither_turn_nor_place_and_its_locks_come_back(
-    lines: Lines,
+    lines: Queue,
 ) -> None:
     line = lines.open()
     first = Waiter(line, "one", ("a",))
@@ -276,7 +178,7 @@ def test_a_lost_connection_loses_neither_turn_nor_place_and_its_locks_come_back(
     assert second.has_turn()
 
 
-def test_a_runner_whose_run_was_taken_over_learns_of_it(lines: Lines) -> None:
+def test_a_runner_whose_run_was_taken_over_learns_of_it(lines: Queue) -> None:
     line = lines.open()
     first = Waiter(line, "one", ("a",))
     assert first.has_turn()
@@ -291,7 +193,7 @@ def test_a_runner_whose_run_was_taken_over_learns_of_it(lines: Lines) -> None:
     assert lines.ask("select run, runner from line.place") == [("one", 1)]
 
 
-def test_timeouts_of_the_server_do_not_end_what_holds_the_locks(lines: Lines) -> None:
+def test_timeouts_of_the_server_do_not_end_what_holds_the_locks(lines: Queue) -> None:
     lines.as_superuser(
         "alter role runner set idle_session_timeout = '300ms';"
         "alter role runner set idle_in_transaction_session_timeout = '300ms';"
@@ -311,53 +213,11 @@ def test_timeouts_of_the_server_do_not_end_what_holds_the_locks(lines: Lines) ->
         lines.as_superuser("alter role runner reset all")
 
 
-# Holds a place as a runner that is then killed -9 would leave it. The child stands for the worker:
-# it has the descriptor of the run's session, and no more.
-HOLDER = """
-import os, signal, subprocess, sys
-from pathlib import Path
-from mage_dbt.home import Home
-from mage_dbt.runner.line import Line
-from mage_dbt.settings import Settings
-sys.path.insert(0, sys.argv[2])
-from tests.unit.test_line import a_run
-line = Line(os.environ["URL"], Settings.load({}, Path("/nonexistent")), Home(Path(sys.argv[1])))
-line.open()
-line.carry("held")
-held = []
-assert line.wait(a_run("held"), ["a"], [], print, held.append)
-worker = subprocess.Popen(
-    [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=held
-)
-print(worker.pid, flush=True)
-signal.pause()
-"""
-
-
-class Holder:
-    """A runner of another process that holds the run `held`, with a worker."""
-
-    def __init__(self, postgres: Postgres, home: Path) -> None:
-        checkout = Path(__file__).parents[2]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(home), str(checkout)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"URL": postgres.url("runner"), "PATH": "/usr/bin:/bin"},
-        )
-        assert self.process.stdout is not None
-        self.worker = int(self.process.stdout.readline())
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
 def test_a_place_is_held_until_both_runner_and_worker_are_dead(
-    lines: Lines, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lines: Queue, server: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(line_module, "GRACE_SECONDS", 1.0)
-    holder = Holder(postgres, tmp_path / "theirs")
+    holder = Holder(server, tmp_path / "theirs")
     line = lines.open("ours")
     second = Waiter(line, "two", ("a",))
     second.waits("held by build held")
@@ -392,9 +252,9 @@ def test_a_place_is_held_until_both_runner_and_worker_are_dead(
 
 
 def test_a_runner_of_the_same_home_takes_over_at_once(
-    lines: Lines, postgres: Postgres, tmp_path: Path
+    lines: Queue, server: Database, tmp_path: Path
 ) -> None:
-    holder = Holder(postgres, tmp_path / "same")
+    holder = Holder(server, tmp_path / "same")
     subprocess.run(["kill", "-STOP", str(holder.worker)], check=True)
     holder.kill()
     line = lines.open("same")
@@ -406,7 +266,7 @@ def test_a_runner_of_the_same_home_takes_over_at_once(
     subprocess.run(["kill", "-KILL", str(holder.worker)], check=True)
 
 
-def test_two_hundred_waiting_runs_cost_next_to_nothing(lines: Lines) -> None:
+def test_two_hundred_waiting_runs_cost_next_to_nothing(lines: Queue) -> None:
     line = lines.open()
     assert Waiter(line, "first", ("a",)).has_turn()
     waiters = [

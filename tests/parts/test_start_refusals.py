@@ -14,12 +14,12 @@ import pytest
 
 from mage_dbt.settings import CHECKOUT
 from tests.conftest import not_run
-from tests.live import LiveWorkspace
+from tests.harness.workspace import Workspace
 
 START = CHECKOUT / "scripts" / "start"
 
 
-def start(workspace: LiveWorkspace, **environ: str) -> tuple[int, str]:
+def start(workspace: Workspace, **environ: str) -> tuple[int, str]:
     done = subprocess.run(
         [str(START), "--once"],
         env={**workspace.environ, **environ},
@@ -33,7 +33,7 @@ def start(workspace: LiveWorkspace, **environ: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("setting", ["MAGE_PORT", "RUNNER_PORT", "POSTGRES_PORT"])
-def test_a_taken_port_is_named_with_its_setting(new_workspace: LiveWorkspace, setting: str) -> None:
+def test_a_taken_port_is_named_with_its_setting(new_workspace: Workspace, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         status, said = start(new_workspace, **{setting: str(port)})
@@ -43,14 +43,14 @@ def test_a_taken_port_is_named_with_its_setting(new_workspace: LiveWorkspace, se
     assert not new_workspace.home.postgres.exists()
 
 
-def test_two_settings_with_one_port_are_refused(new_workspace: LiveWorkspace) -> None:
+def test_two_settings_with_one_port_are_refused(new_workspace: Workspace) -> None:
     port = new_workspace.environ["MAGE_PORT"]
     status, said = start(new_workspace, RUNNER_PORT=port)
     assert status == 1
     assert f"RUNNER_PORT and MAGE_PORT are both {port}" in said
 
 
-def test_an_unknown_setting_is_named(new_workspace: LiveWorkspace) -> None:
+def test_an_unknown_setting_is_named(new_workspace: Workspace) -> None:
     status, said = start(new_workspace, DBT_METRIC_REFF="main")
     assert status == 2
     assert "Unknown setting DBT_METRIC_REFF" in said
@@ -59,7 +59,7 @@ def test_an_unknown_setting_is_named(new_workspace: LiveWorkspace) -> None:
 
 @pytest.mark.parametrize("version", ["3.10", "3.13"])
 def test_another_python_is_refused_by_its_version(
-    new_workspace: LiveWorkspace, tmp_path: Path, version: str
+    new_workspace: Workspace, tmp_path: Path, version: str
 ) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\necho {version}\n")
@@ -71,7 +71,7 @@ def test_another_python_is_refused_by_its_version(
     assert "WORKSPACE_PYTHON" in said
 
 
-def test_a_machine_without_git_is_told_so(new_workspace: LiveWorkspace, tmp_path: Path) -> None:
+def test_a_machine_without_git_is_told_so(new_workspace: Workspace, tmp_path: Path) -> None:
     for name in ("sh", "dirname", "sed", "tail", "tr"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     status, said = start(new_workspace, PATH=str(tmp_path), WORKSPACE_PYTHON=sys.executable)
@@ -80,7 +80,7 @@ def test_a_machine_without_git_is_told_so(new_workspace: LiveWorkspace, tmp_path
 
 
 def test_a_home_that_cannot_be_made_names_the_setting(
-    new_workspace: LiveWorkspace, tmp_path: Path
+    new_workspace: Workspace, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     status, said = start(new_workspace, WORKSPACE_HOME=str(tmp_path / "file" / "home"))
@@ -90,7 +90,7 @@ def test_a_home_that_cannot_be_made_names_the_setting(
 
 
 def test_a_small_disk_is_refused_before_the_install(
-    new_workspace: LiveWorkspace, tmp_path: Path
+    new_workspace: Workspace, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -106,7 +106,7 @@ def test_a_small_disk_is_refused_before_the_install(
     assert "WORKSPACE_HOME" in said
 
 
-def test_help_is_quick_and_starts_nothing(new_workspace: LiveWorkspace) -> None:
+def test_help_is_quick_and_starts_nothing(new_workspace: Workspace) -> None:
     began = time.monotonic()
     done = subprocess.run(
         [str(START), "--help"], env=new_workspace.environ, capture_output=True, text=True

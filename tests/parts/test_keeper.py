@@ -14,7 +14,7 @@ import pytest
 
 from mage_dbt.processes import wait_until_ended
 from mage_dbt.workspace.keeper import Order
-from tests.live import wait_until
+from tests.harness.waiting import wait_until
 
 SLEEPER = """
 import os, time

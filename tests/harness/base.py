@@ -1,0 +1,78 @@
+"""What every harness has: a home, settings, and processes that can be found and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import psutil
+import psycopg
+
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, WORKSPACE
+
+
+def command_line(process: psutil.Process) -> str:
+    """Its words; empty where it has ended, as processes that were just listed often have."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+class Harness:
+    """Something real that tests start, ask and end, in a home of its own."""
+
+    home: Home
+    settings: Settings
+
+    def log(self, name: str) -> str:
+        """What the process of this name has logged so far; empty when it has no log yet."""
+        try:
+            return (self.home.logs / f"{name}.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """This home's processes whose command line holds `words`, without their keepers."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            command = " ".join(process.info["cmdline"] or ())
+            mine = str(self.home.root) in f"{command} {process.info['environ']}"
+            if mine and words in command and "keeper" not in command:
+                found.append(process)
+        return found
+
+    def kill(self, words: str) -> None:
+        """kill -9 of the one process of this home whose command line holds `words`."""
+        found = self.processes(words)
+        assert found, f"no process runs {words}"
+        os.kill(found[0].pid, signal.SIGKILL)
+
+    def rows(self, role: str, sql: str, *values: Any) -> list[Any]:
+        """Rows for one of the workspace's roles; none for a statement that gives none."""
+        with self.connect(role) as connection:
+            cursor = connection.execute(sql.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def connect(self, role: str, database: str = "") -> psycopg.Connection[Any]:
+        """As this role, in its own database unless another is named; each statement commits."""
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.postgres_port,
+            user=role,
+            password=(self.home.secrets / secret_of(role)).read_text(),
+            dbname=database or (WAREHOUSE if role in ("dbt", "analyst") else WORKSPACE),
+            autocommit=True,
+        )
+
+    @property
+    def postgres_port(self) -> int:
+        return self.settings.postgres_port
+
+
+def secret_of(role: str) -> str:
+    """The file that holds the role's password."""
+    return "postgres-superuser" if role == SUPERUSER else f"postgres-{role}"

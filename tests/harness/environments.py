@@ -1,0 +1,37 @@
+"""The environments that tests need beside their own; each is installed by who first asks for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from mage_dbt.home import Home
+from mage_dbt.settings import Settings
+from mage_dbt.workspace import environments
+from mage_dbt.workspace.environments import DBT, MAGE, VALIDATORS, Recipe
+from tests.harness.waiting import progress
+
+
+@cache
+def python(recipe: Recipe) -> Path:
+    """The environment's Python."""
+    environments.ensure(installed(), [recipe], progress())
+    return environments.python_of(installed(), recipe)
+
+
+def installed() -> Home:
+    """The home of the checkout under test, which has the environments."""
+    return Home(Settings.load().workspace_home)
+
+
+def validator(name: str) -> str:
+    """The path of a validator's program."""
+    return str(python(VALIDATORS).parent / name)
+
+
+def share(home: Home) -> None:
+    """Lets `home` use what a start would otherwise install."""
+    for recipe in (DBT, MAGE):
+        python(recipe)
+    home.root.mkdir(parents=True, exist_ok=True)
+    home.environments.symlink_to(installed().environments.resolve())
