@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.harness.workspace import Workspace, copy_checkout
 
-pytestmark = pytest.mark.side_by_side
-
 NEWCOMERS_SECONDS = 600.0
 """The goal is 180 on two cores of its own; this is where a test gives up."""
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Workspace]:
-    checkout = copy_checkout(tmp_path / "a clone ü")
+@contextmanager
+def cloned(folder: Path) -> Iterator[Workspace]:
+    """A clone in a folder with an odd name; nothing is installed in it."""
+    checkout = copy_checkout(folder / "a clone ü")
     workspace = Workspace(checkout / ".workspace", checkout)
     del workspace.environ["WORKSPACE_HOME"]
-    workspace.start_log = tmp_path / "start.log"
+    workspace.start_log = folder / "start.log"
     yield workspace
     if workspace.started:
         workspace.stop()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with cloned(tmp_path_factory.mktemp("newcomer")) as found:
+        yield found
 
 
 @pytest.mark.timeout(900)
@@ -48,11 +54,12 @@ def test_another_dbt_version_is_one_line_and_a_start(clone: Workspace) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_an_install_that_was_killed_is_done_again(clone: Workspace) -> None:
-    clone.start("--once")
-    clone.wait_for_output("uv==")
-    clone.process.kill()
-    clone.start("--help")
-    assert clone.wait(30) == 0
-    clone.start()
-    clone.wait_for_output("PostgreSQL answers", NEWCOMERS_SECONDS)
+def test_an_install_that_was_killed_is_done_again(tmp_path: Path) -> None:
+    with cloned(tmp_path) as clone:
+        clone.start("--once")
+        clone.wait_for_output("uv==")
+        clone.process.kill()
+        clone.start("--help")
+        assert clone.wait(30) == 0
+        clone.start()
+        clone.wait_for_output("PostgreSQL answers", NEWCOMERS_SECONDS)
