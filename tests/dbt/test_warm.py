@@ -18,7 +18,9 @@ from mage_dbt.profile import Profile
 from mage_dbt.run import RunState
 from mage_dbt.settings import CHECKOUT
 from mage_dbt.worker.cold import dbt_environment
-from mage_dbt.worker.parent_process import Parent, ParentGone, Task
+from mage_dbt.worker.fork_server_process import ForkServers
+from mage_dbt.worker.forker import Forker, ParentGone
+from mage_dbt.worker.parent_process import Parent, Task
 from tests.harness.runner import Runner
 from tests.harness.waiting import wait_until
 
@@ -139,13 +141,14 @@ def test_a_parent_that_cannot_be_understood_is_ended_and_says_so(
         *Profile.of(runner.settings, runner.home).arguments(),
         *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
     ]
-    parent = Parent(Task(tuple(arguments), {}), dbt_environment(os.environ), tmp_path, "a test's")
+    task, servers = Task(tuple(arguments), {}), ForkServers("a test's")
+    parent = Parent(task, dbt_environment(os.environ), tmp_path, "a test's", servers)
     assert not parent.told.result(60)["failed"]
 
-    def not_understood(_: Parent) -> bool:
+    def not_understood(_: Forker) -> bool:
         raise IndexError("a message without a descriptor")
 
-    monkeypatch.setattr(Parent, "_hear_one", not_understood)
+    monkeypatch.setattr(Forker, "_hear_one", not_understood)
     with pytest.raises(ParentGone, match="it ended"):
         parent.fork(tmp_path, [2, 2, 2])
     with pytest.raises(ParentGone, match="it ended"):

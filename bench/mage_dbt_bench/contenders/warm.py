@@ -49,7 +49,8 @@ class WarmInside:
         return time.thread_time() + sum(tree_cpu(pid) for pid in self.pids())
 
     def pids(self) -> list[int]:
-        """Its parents. The other contenders' processes are children of this one too."""
+        """Its fork server, whose children its parents are, and those that were executed. The other
+        contenders' processes are children of this one too."""
         found = []
         for one in psutil.Process().children():
             with suppress(psutil.Error):  # it has just ended

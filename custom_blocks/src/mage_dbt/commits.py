@@ -42,7 +42,8 @@ from mage_dbt.packages import Packages
 from mage_dbt.profile import Profile
 from mage_dbt.settings import Settings
 from mage_dbt.worker.cold import dbt_environment
-from mage_dbt.worker.parent_process import Parent, ParentGone, Task
+from mage_dbt.worker.forker import ParentGone
+from mage_dbt.worker.parent_process import Parent, Task
 from mage_dbt.worker.warm import Key, Warm
 from mage_dbt.yaml_file import REPAIR
 
@@ -61,6 +62,9 @@ RETRY_SECONDS = 60.0
 """Between two tries at a commit whose packages could not be had."""
 
 PREPARE_SECONDS = 1800.0
+
+LOOK_SECONDS = 1.0
+"""Between two looks at a link that has not changed: profile, secrets and parent may have."""
 
 READS_A_VARIABLE = re.compile(r"""\bvar\(\s*(?:(['"])([^'"]+)\1|)""")
 
@@ -107,6 +111,8 @@ class Commits:
         self._live: Commit | None = None
         self._broken: Broken | None = None
         self._preparing = ""
+        self._seen: str | None = None
+        self._looked_at = 0.0
         self._looking = threading.Lock()
         self._asking = threading.Lock()
         self._folders: dict[Path, threading.Lock] = {}
@@ -192,10 +198,17 @@ class Commits:
             return None
         return self.history.distance(self._live.sha, published)
 
+    def poll(self) -> None:
+        """Looks if the link has changed, and now and then if not: so little can be asked often."""
+        passed = time.monotonic() - self._looked_at
+        if passed >= LOOK_SECONDS or self.published() != self._seen:
+            self.look()
+
     def look(self) -> None:
         """Makes the published commit ready, if it is not. Safe to call from any thread."""
         with self._looking:
-            sha = self.published()
+            sha = self._seen = self.published()
+            self._looked_at = time.monotonic()
             if sha is None:
                 return
             profile = Profile.of(self._settings, self._home)

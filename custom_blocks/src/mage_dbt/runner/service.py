@@ -48,8 +48,11 @@ from mage_dbt.worker.warm import Warm
 
 log = logging.getLogger(__name__)
 
+LINK_SECONDS = 0.1
+"""Between two looks at git-sync's link, a few µs each."""
+
 LOOK_SECONDS = 1.0
-"""Between two looks at git-sync's link, and at Mage's cancelled pipeline runs."""
+"""Between two looks at Mage's cancelled pipeline runs, and at much else."""
 
 SCHEDULE_SECONDS = 60.0
 """Between two looks at whether the daily trigger's UTC time is still the right one."""
@@ -101,11 +104,12 @@ class Runner:
         """Gives every run of an earlier runner its end or its turn, then begins to watch."""
         self._line.open()
         shutil.rmtree(self._home.warm, ignore_errors=True)  # of a runner that was killed
+        self._warm.begin()
         self._reconcile()
         for name, what, seconds in (
             ("reconcile", self._reconcile, RECONCILE_SECONDS),
             ("retention", self._forget, RETENTION_SECONDS),
-            ("commits", self._commits.look, LOOK_SECONDS),
+            ("commits", self._commits.poll, LINK_SECONDS),
             ("cancelled in Mage", self._cancel_what_mage_cancelled, LOOK_SECONDS),
             ("cancelled elsewhere", self._cancel_what_was_asked_elsewhere, LOOK_SECONDS),
             ("forms", self._write_forms, LOOK_SECONDS),

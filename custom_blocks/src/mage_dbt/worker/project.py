@@ -49,9 +49,11 @@ Listener = Callable[[EventMsg], None]
 
 IMPORTED_LATE = (
     *("agate", "babel.dates", "dbt_common.clients.agate_helper", "multiprocessing.dummy"),
-    *("dbt.adapters.postgres.__about__", "psycopg2.extras"),
+    *("dbt.adapters.postgres.__about__", "psycopg2.extras", "dbt.task.build", "_strptime"),
 )
 """What dbt imports only once it runs: then it is there already. None of it is missed if absent."""
+
+OURS_OF_KNOWN = ("mage_dbt.worker.selector", "mage_dbt.worker.shortcuts")
 
 # dbt asks for locks of the "spawn" context, whose first one starts a process that tracks them; it
 # starts no processes itself, so these locks never leave this one.
@@ -124,9 +126,7 @@ class Project:
 
     def warm(self, arguments: Sequence[str]) -> None:
         """Does what any job would have to do first, without a connection to the warehouse."""
-        for name in IMPORTED_LATE:
-            with suppress(ImportError):
-                importlib.import_module(name)
+        import_late()
 
         def enough(_: Any) -> None:
             raise Enough
@@ -171,6 +171,13 @@ class _QuickLinker(Linker):  # type: ignore[misc]
             return None
         found: str | None = super().find_cycles()
         return found
+
+
+def import_late() -> None:
+    """Imports what a run would import otherwise, each anew."""
+    for name in (*IMPORTED_LATE, *(OURS_OF_KNOWN if __version__.startswith(KNOWN) else ())):
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 class Enough(Exception):

@@ -20,17 +20,20 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for_first
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mage_dbt.errors import WorkspaceError
+from mage_dbt.errors import SettingError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.plan import Plan
 from mage_dbt.settings import Settings
 from mage_dbt.worker import Job
 from mage_dbt.worker.cold import ColdWorker, dbt_environment
-from mage_dbt.worker.parent_process import LONGEST_MESSAGE, Parent, ParentGone, Task
+from mage_dbt.worker.fork_server_process import ForkServers
+from mage_dbt.worker.forker import LONGEST_MESSAGE, ParentGone
+from mage_dbt.worker.parent_process import Parent, Task
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,14 @@ class Key:
             other.variables,
         )
 
+    def outdated_by(self, newest: Key) -> bool:
+        """Whether it is of another commit, profile or environment than the newest commit's key."""
+        return (self.project, self.profiles, self.environment) != (
+            newest.project,
+            newest.profiles,
+            newest.environment,
+        )
+
 
 @dataclass
 class _Place:
@@ -125,6 +136,7 @@ class Warm:
         self._most = settings.runner_warm_parents
         self._most_memory = settings.runner_warm_memory_mb * MEGABYTE
         self._folder = home.warm
+        self._servers = ForkServers(str(home.warm))
         self._guard = threading.Lock()
         self._places: dict[Key, _Place] = {}
         self._begun_at: dict[Key, float] = {}
@@ -132,12 +144,17 @@ class Warm:
         self.parsing = threading.Semaphore(PARSING_AT_ONCE)
         self.planning = threading.Semaphore(PLANNING_AT_ONCE)
 
+    def begin(self) -> None:
+        """Has dbt imported in the background, for the first parent."""
+        with suppress(SettingError):  # a secret cannot be read: each run says so
+            self._servers.begin(dbt_environment(os.environ))
+
     def worker(self, job: Job) -> WarmWorker:
         return WarmWorker(job, self)
 
     def prepare(self, task: Task, folder: Path, environment: Mapping[str, str]) -> Parent:
         """A parent that parses a commit for the first time; `adopt` it, or close it."""
-        return Parent(task, environment, folder, str(folder))
+        return Parent(task, environment, folder, str(folder), self._servers)
 
     def adopt(self, key: Key, parent: Parent) -> None:
         """From now on jobs with this key fork from this parent, which has parsed."""
@@ -152,7 +169,8 @@ class Warm:
                 one.parent.add_done_callback(_close_when_there)
 
     def keep(self, key: Key, parsed: Path) -> None:
-        """This key's commit is live: it has a parent, begun now if need be; those of others go.
+        """This key's commit is live: it has a parent, begun now if need be; those of others go, and
+        those of another profile or environment.
 
         Each goes when the last run on it has ended. Called again and again: a parent that has died
         is replaced, one that keeps dying no more than once in AGAIN_SECONDS.
@@ -160,7 +178,7 @@ class Warm:
         with self._guard:
             for place in self._places.values():
                 place.live = place.key == key
-                place.old = place.key.project != key.project
+                place.old = place.key.outdated_by(key)
             known = self._places.get(key)
             begun = time.monotonic() - self._begun_at.get(key, -AGAIN_SECONDS)
         self.sweep()
@@ -224,6 +242,7 @@ class Warm:
             places = list(self._places.values())
         for one in places:
             one.parent.add_done_callback(_close_when_there)
+        self._servers.close()
 
     def _make_room(self) -> None:
         """Ends parents that were not used for the longest time until one more may come.
@@ -274,7 +293,8 @@ class Warm:
                 now = Key.of(key.project, key.dbt_arguments, task.variables, environment)
                 if now != key:
                     raise ParentGone("profile or environment have changed just now")
-                parent = Parent(task, environment, folder, str(parsed.parent), tidy)
+                name = str(parsed.parent)
+                parent = Parent(task, environment, folder, name, self._servers, tidy)
                 told = parent.told.result()
             if told["failed"]:
                 raise ParentGone(f"dbt could not parse: {told['message']}")
