@@ -14,6 +14,7 @@ from tests.harness.repository import git
 from tests.harness.runner import Runner
 
 PROJECT = "steps"
+OWN_POSTGRESQL = True  # `status` names every process of the workspace
 
 
 def tool(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -198,7 +198,7 @@ def test_a_runner_killed_before_it_could_note_the_pipeline_run_finds_it_again(
 ) -> None:
     restarts = int(workspace.kept("runner")["restarts"])
     mage = workspace.child("mage")
-    with database(workspace) as connection:
+    with database(workspace) as connection, connection.transaction():
         with stopped(mage):
             run = workspace.over(ask(workspace, select="facts"))
             connection.execute("lock table ledger.event in exclusive mode")

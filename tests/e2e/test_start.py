@@ -127,6 +127,8 @@ def test_nothing_outlives_a_supervisor_that_is_killed(running: Workspace) -> Non
 def test_the_next_start_ends_what_killed_keepers_left(running: Workspace) -> None:
     supervisor = running.process
     keepers = supervisor.children()
+    for one in keepers:
+        one.suspend()  # or the first would already stop its child while the last is being killed
     for one in (supervisor, *keepers):
         one.kill()
     wait_until_ended(keepers, 5)
