@@ -6,10 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 from mage_dbt.workspace import browser, identity_provider, oauth2_proxy
 from mage_dbt.workspace.environments import MAGE
@@ -22,6 +21,9 @@ from tests.harness.mage import Mage
 from tests.harness.runner import Runner
 from tests.harness.waiting import progress
 from tests.harness.workspace import Workspace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 # Chromium would otherwise try to reach its maker's servers, and as root it needs no sandbox.
 CHROMIUM_ARGUMENTS = [
@@ -81,6 +83,9 @@ def chromium() -> Path:
 @pytest.fixture
 def page(chromium: Path) -> Iterator[Page]:
     """An empty page of a browser that knows nobody."""
+    # Here, because some environments that tests run in have no use for a browser.
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         window = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = window.new_page(viewport={"width": 1720, "height": 900})
