@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from mage_dbt.workspace import browser, identity_provider, oauth2_proxy
+from mage_dbt.workspace import identity_provider, oauth2_proxy
 from mage_dbt.workspace.environments import MAGE
-from tests.harness import database, environments, login, scheduling
+from tests.harness import database, environments, login, scheduling, system
 from tests.harness import mage as mage_harness
 from tests.harness import runner as runners
 from tests.harness.database import Database
@@ -73,8 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The system's Chromium; without one the test is not run, which in CI is a failure."""
-    browser.install(progress())
-    found = browser.find()
+    found = system.program("chromium", "chromium-browser", "google-chrome")
     if found is None:
         not_run("no Chromium here; install the system's package chromium")
     return found
