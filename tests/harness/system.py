@@ -21,9 +21,10 @@ FOLDERS = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 INSTALL_SECONDS = 900.0
 
 
-def program(package: str, *names: str) -> Path | None:
-    """The first of the programs there is; that of the package when it had to be installed."""
-    return _find(package, *names) or (_install(package) and _find(package, *names)) or None
+def program(package: str, *others: str) -> Path | None:
+    """The package's program or one of the others; the package is installed when there is none."""
+    names = (package, *others)
+    return _find(*names) or (_install(package) and _find(*names)) or None
 
 
 def _find(*names: str) -> Path | None:
