@@ -54,7 +54,7 @@ KEPT = 20
 JUST_PREPARED_SECONDS = 3600.0
 """A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
 
-FORM = 2
+FORM = 3
 """Of what a commit's folder holds; a folder of another form is made anew."""
 
 RETRY_SECONDS = 60.0

@@ -22,7 +22,8 @@ GIT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Changes:
-    """Files between two commits; paths are from the folder of dbt_project.yml."""
+    """Files between two commits; paths are from the folder of dbt_project.yml, `../lib/x.sql` for
+    one outside it, where a local package may lie."""
 
     renamed: Mapping[str, str]
     """Old path to new path, as git's rename detection tells."""
@@ -84,14 +85,9 @@ class History:
         if self.contains(new, old):
             renamed |= self._followed(old, new)
         added -= set(renamed.values())
-        inside = _Inside(subdir)
         return Changes(
-            {
-                inside.path(one): inside.path(other)
-                for one, other in renamed.items()
-                if inside.holds(one) and inside.holds(other)
-            },
-            frozenset(inside.path(one) for one in added if inside.holds(one)),
+            {_seen_from(subdir, one): _seen_from(subdir, other) for one, other in renamed.items()},
+            frozenset(_seen_from(subdir, one) for one in added),
         )
 
     def _followed(self, old: str, new: str) -> dict[str, str]:
@@ -175,18 +171,8 @@ class History:
         )
 
 
-class _Inside:
-    """The folder of dbt_project.yml inside the repository."""
-
-    def __init__(self, subdir: str) -> None:
-        plain = Path(subdir).as_posix()
-        self._prefix = "" if plain == "." else f"{plain}/"
-
-    def holds(self, path: str) -> bool:
-        return path.startswith(self._prefix)
-
-    def path(self, path: str) -> str:
-        return path.removeprefix(self._prefix)
+def _seen_from(subdir: str, path: str) -> str:
+    return os.path.relpath(path, subdir)
 
 
 def _entries(text: str) -> Iterator[tuple[str, str, str]]:

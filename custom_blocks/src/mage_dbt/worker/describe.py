@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from dbt.contracts.graph.manifest import Manifest
-
 from mage_dbt.worker.nodes import EXECUTABLE, name_of
+from mage_dbt.worker.project import Project
 
 
-def describe(manifest: Manifest) -> dict[str, Any]:
+def describe(project: Project) -> dict[str, Any]:
     """Plain data, for `ready.json`."""
+    manifest = project.manifest
     return {
         "dbt_version": version("dbt-core"),
         "adapter": manifest.metadata.adapter_type,
@@ -24,18 +24,19 @@ def describe(manifest: Manifest) -> dict[str, Any]:
                 "materialized": str(node.config.materialized),
                 "relation": node.relation_name or "",
                 "description": node.description.strip(),
-                "path": node.original_file_path,
+                "path": project.path_of(node),
                 "checksum": node.checksum.checksum,
             }
             for node in sorted(manifest.nodes.values(), key=lambda node: node.name)
             if str(node.resource_type) in ("model", "seed", "snapshot")
         ],
-        "nodes": list(_known_nodes(manifest)),
+        "nodes": list(_known_nodes(project)),
     }
 
 
-def _known_nodes(manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _known_nodes(project: Project) -> Iterator[dict[str, Any]]:
     """Everything that can be executed, and what is disabled of it."""
+    manifest = project.manifest
     functions = getattr(manifest, "functions", {})
     enabled = [*manifest.nodes.values(), *manifest.unit_tests.values(), *functions.values()]
     disabled = [nodes[0] for nodes in manifest.disabled.values()]
@@ -46,6 +47,6 @@ def _known_nodes(manifest: Manifest) -> Iterator[dict[str, Any]]:
                 "node": node.unique_id,
                 "name": name_of(node),
                 "type": str(node.resource_type),
-                "path": node.original_file_path,
+                "path": project.path_of(node),
                 "enabled": node.unique_id in known,
             }

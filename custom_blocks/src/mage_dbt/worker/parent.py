@@ -72,7 +72,7 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     gc.freeze()
     project.warm(arguments)
     dbt.adapters.factory.reset_adapters()
-    return project, {"failed": "", **(describe(project.manifest) if task.describe else {})}
+    return project, {"failed": "", **(describe(project) if task.describe else {})}
 
 
 class _Forks:

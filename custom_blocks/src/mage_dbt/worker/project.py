@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dbt.mp_context
@@ -67,6 +69,7 @@ class Project:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        self._places: dict[str, str] | None = None
         self._graphs: dict[tuple[bool, bool], Graph] = {}
         """By whether it has edges of tests, and whether they are those of dbt's faster way."""
         self._compile = Compiler.compile
@@ -104,6 +107,26 @@ class Project:
             raise NotParsed(scrub(str(parsed.exception or "dbt gave no reason.").strip()))
         return cls(parsed.result)
 
+    def learn_places(self, config: Any) -> None:
+        """Where the files of each package lie, from dbt's own configuration; once is enough.
+
+        A local package is a link to a folder of the repository, perhaps outside the project's.
+        """
+        if self._places is not None:
+            return
+        self._places = {}
+        packages = {one.package_name for one in self.manifest.nodes.values()}
+        if packages <= {self.manifest.metadata.project_name}:
+            return
+        project = Path(config.project_root).resolve()
+        for name, package in config.load_dependencies().items():
+            self._places[name] = os.path.relpath(Path(package.project_root).resolve(), project)
+
+    def path_of(self, node: Any) -> str:
+        """The node's file, from the folder of dbt_project.yml, also when a package has it."""
+        place = (self._places or {}).get(node.package_name, ".")
+        return os.path.normpath(Path(place, node.original_file_path))
+
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
         if self._selector:
@@ -128,7 +151,8 @@ class Project:
             with suppress(ImportError):
                 importlib.import_module(name)
 
-        def enough(_: Any) -> None:
+        def enough(task: Any) -> None:
+            self.learn_places(task.config)
             raise Enough
 
         one = next((node for node in self.manifest.nodes.values()), None)

@@ -74,6 +74,7 @@ class Session:
             nonlocal answered, begun, failed
             try:
                 self._task = task
+                self._project.learn_places(task.config)
                 plan = self._plan()
                 answer(plan)
                 answered = True
@@ -207,7 +208,7 @@ class Session:
             if one not in self._planned and isinstance(self._node(one), Unplanned):
                 yield f"{one.split('.')[2]} is disabled with these variables: left out."
         for one, node in self._planned.items():
-            if node.original_file_path in self._job.added and not is_test(node):
+            if self._project.path_of(node) in self._job.added and not is_test(node):
                 read = [self._label(up) for up in reads_of(node) if up in self._planned]
                 if read:
                     yield f"{self._label(one)} was added since and reads {', '.join(read)}."
@@ -263,7 +264,7 @@ class Session:
             reads=tuple(sorted(self._relations_read(node))),
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
-            path=node.original_file_path,
+            path=self._project.path_of(node),
         )
 
     def _relations_read(self, node: Any) -> set[str]:
