@@ -28,8 +28,9 @@ from mage_dbt.errors import (
 )
 from mage_dbt.mage.attempt import after, finished, idempotency_key, store_output
 from mage_dbt.mage.project import DAILY_TRIGGER
-from mage_dbt.request import Cause, Operation, Request
+from mage_dbt.request import TIMES, Cause, Operation, Request
 from mage_dbt.run import CANCELLED_IN_MAGE, RUN_ID, Run, RunState
+from mage_dbt.selection import is_name
 
 COLUMNS = ["status", "node", "why", "seconds", "rows", "type"]
 """Of the table; Mage shows it in a narrow panel, so what matters most comes first."""
@@ -51,18 +52,20 @@ def daily_full_build(kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 def incremental_full_refresh(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Rebuilds all rows of the chosen incremental models, and what depends on them."""
-    models = _models(kwargs)
-    select = [f"{one}+" if _switch(kwargs, "with_downstream", True) else one for one in models]
-    what = {"operation": Operation.FULL_REFRESH, "select": select}
+    models = _models(kwargs, downstream=_switch(kwargs, "with_downstream", True))
+    what = {"operation": Operation.FULL_REFRESH, **models}
     return _run(kwargs, what | {"commit": _text(kwargs, "commit")})
 
 
 def single_model_rerun(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Builds and tests the chosen models again."""
-    before = "+" if _switch(kwargs, "with_upstream", False) else ""
-    after = "+" if _switch(kwargs, "with_downstream", False) else ""
-    select = [f"{before}{one}{after}" for one in _models(kwargs)]
-    what = {"operation": Operation.BUILD, "select": select}
+    models = _models(
+        kwargs,
+        upstream=_switch(kwargs, "with_upstream", False),
+        downstream=_switch(kwargs, "with_downstream", False),
+    )
+    window = {name: _text(kwargs, name) for name in TIMES}
+    what = {"operation": Operation.BUILD, **models, **window}
     return _run(kwargs, what | {"commit": _text(kwargs, "commit")})
 
 
@@ -190,11 +193,18 @@ def _caller(kwargs: Mapping[str, Any]) -> str:
     return asked_by or (f"Mage, trigger {trigger}" if trigger else "Mage, notebook")
 
 
-def _models(kwargs: Mapping[str, Any]) -> list[str]:
+def _models(
+    kwargs: Mapping[str, Any], upstream: bool = False, downstream: bool = False
+) -> dict[str, Any]:
+    """What of a request says which models. A name is that one model's; whoever writes dbt's
+    selection syntax instead gets what it selects."""
     models = _text(kwargs, "model").split()
     if not models:
         raise BadSelection("No model was chosen.", "Set the variable `model` to a model's name.")
-    return models
+    if all(is_name(one) for one in models):
+        return {"models": models, "with_upstream": upstream, "with_downstream": downstream}
+    before, after = "+" if upstream else "", "+" if downstream else ""
+    return {"select": [f"{before}{one}{after}" for one in models]}
 
 
 def _text(kwargs: Mapping[str, Any], name: str) -> str:

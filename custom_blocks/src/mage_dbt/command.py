@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mage_dbt.errors import BadCommand, did_you_mean
 from mage_dbt.selection import criteria
+from mage_dbt.windows import END_FLAG, START_FLAG, Window
 
 COMMANDS = ("build", "run", "test", "seed", "snapshot", "compile")
 
@@ -24,8 +25,17 @@ VALUE_FLAGS = {
     "--resource-type": ("model", "seed", "snapshot", "test", "unit_test"),
 }
 
+TIME_FLAGS = (START_FLAG, END_FLAG)
+
+WITH_WINDOW = ("build", "run")
+"""Commands that take a window of event time."""
+
 SELECTION_FLAGS = {"--select": "select", "-s": "select", "--models": "select", "-m": "select"}
 SELECTION_FLAGS |= {"--exclude": "exclude"}
+
+WINDOW_REFRESHED = (
+    "A full refresh of a window would leave microbatch models with the rows of the window alone."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Command:
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    window: Window | None = None
+    """The window of event time that `flags` ask for."""
 
     @classmethod
     def parse(cls, text: str) -> Command:
@@ -63,6 +75,7 @@ class Command:
     def _with_flags(cls, name: str, words: list[str]) -> Command:
         chosen: dict[str, list[str]] = {"select": [], "exclude": []}
         flags: list[str] = []
+        times: dict[str, str] = {}
         words = [part for word in words for part in _split_equals(word)]
         while words:
             word = words.pop(0)
@@ -78,14 +91,26 @@ class Command:
                 if value not in VALUE_FLAGS[word]:
                     raise BadCommand(f"{word} takes one of {', '.join(VALUE_FLAGS[word])}.")
                 flags += [word, value]
+            elif word in TIME_FLAGS and name in WITH_WINDOW:
+                times[word] = words.pop(0) if words else ""
             else:
-                allowed = [*SELECTION_FLAGS, *PLAIN_FLAGS, *VALUE_FLAGS]
+                more = TIME_FLAGS if name in WITH_WINDOW else ()
+                allowed = [*SELECTION_FLAGS, *PLAIN_FLAGS, *VALUE_FLAGS, *more]
                 raise BadCommand(
                     f"{word!r} is not allowed here.",
                     did_you_mean(word, allowed) or f"Allowed flags are {', '.join(allowed)}.",
                 )
         select = criteria(chosen["select"], "--select")
-        return cls(name, select, criteria(chosen["exclude"], "--exclude"), tuple(flags))
+        exclude = criteria(chosen["exclude"], "--exclude")
+        window = None
+        if times:
+            start, end = (times.get(one, "") for one in TIME_FLAGS)
+            window = Window.asked(start, end, TIME_FLAGS)
+            flags += window.flags()
+        command = cls(name, select, exclude, tuple(flags), window)
+        if window and command.full_refresh:
+            raise BadCommand(WINDOW_REFRESHED, "Leave --full-refresh out: the window is replaced.")
+        return command
 
     @property
     def full_refresh(self) -> bool:
@@ -96,6 +121,22 @@ class Command:
     def writes(self) -> bool:
         """Whether it changes the warehouse."""
         return self.name != "compile"
+
+    @property
+    def empty(self) -> bool:
+        """Whether it builds tables without rows."""
+        return "--empty" in self.flags
+
+    def does_all_of(self, other: Command) -> bool:
+        """Whether a node that passed in a run of this has had done what `other` does to it."""
+        if not other.writes:
+            return True
+        return (
+            self.writes
+            and self.empty <= other.empty
+            and self.full_refresh >= other.full_refresh
+            and self.window == other.window
+        )
 
 
 def _split_equals(word: str) -> list[str]:

@@ -40,6 +40,11 @@ class PlannedNode:
     rows: int | None = None
     """The database's estimate of the rows its relation has now; None when it has none."""
 
+    @property
+    def may_have_batches(self) -> bool:
+        """Whether it may be built batch by batch."""
+        return self.materialized == "incremental"
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedNode:
         known = {one.name: data[one.name] for one in fields(cls) if one.name in data}

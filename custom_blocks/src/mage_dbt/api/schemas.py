@@ -60,6 +60,25 @@ class RunRequest(Body):
         None, description="Models in dbt's selection syntax: one text, or a list. `fct_orders+`."
     )
     exclude: Criteria = Field(None, description="Models to leave out, in the same syntax.")
+    models: Criteria = Field(
+        None,
+        description="Instead of `select`: names or unique ids, each of one model, seed or "
+        "snapshot, whatever folder or tag has that name too.",
+    )
+    with_upstream: bool | None = Field(
+        None, description="With `models`: build what they read first."
+    )
+    with_downstream: bool | None = Field(
+        None, description="With `models`: build what reads them too."
+    )
+    event_time_start: Text | None = Field(
+        None,
+        description="For `build`: microbatch models build the batches from this time on (UTC), "
+        "`2026-01-31` or `2026-01-31T08:00:00`. With `event_time_end`.",
+    )
+    event_time_end: Text | None = Field(
+        None, description="Where that window ends; this time does not belong to it."
+    )
     variables: Annotated[dict[str, Any], Field(max_length=MOST_VARIABLES)] | None = Field(
         None, description="dbt variables by name; only names that dbt-metric reads."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from mage_dbt.ledger.run_node import RunNode
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
 from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
+from mage_dbt.windows import Filled
 
 CONNECT_SECONDS = 10.0
 """How long a caller waits for a connection before it is told that PostgreSQL does not answer."""
@@ -109,20 +110,46 @@ LATEST = """
 select distinct on (node) node, node_result.name, status, at, run, because, caller
 from ledger.node_result
 join ledger.run on run.id = node_result.run
-where run.target = %(target)s and node_result.at >= %(since)s
+where run.id = any(%(runs)s) and node_result.at >= %(since)s
 order by node, status = 'skipped', at desc
 """
 
-ESTIMATES = """
+ASKED_SINCE = """
+with recursive up as (
+    select id as run, follows, request from ledger.run
+    where target = %(target)s and id in (
+        select run from ledger.node_result where at >= %(since)s
+    )
+    union all
+    select up.run, run.follows, run.request from up join ledger.run on run.id = up.follows
+)
+select run, request from up where follows is null
+"""
+"""Of each run what was asked for; of a rerun what was asked for at first."""
+
+FILLED = """
+select distinct on (run, node) run, data ->> 'node' as node, at, kind, data -> 'batches' as batches
+from ledger.event
+where run in (
+    select run from ledger.node_result where run = any(%(runs)s) and node = any(%(nodes)s)
+) and kind in ('node_started', 'node_finished')
+    and data ->> 'node' = any(%(nodes)s) and data ? 'batches'
+order by run, node, seq desc
+"""
+
+ESTIMATES = r"""
 select node, percentile_cont(0.5) within group (order by seconds) as seconds
 from (
     select node, seconds, row_number() over (partition by node order by at desc) as place
     from ledger.node_result
     join ledger.run on run.id = node_result.run
+    cross join lateral (select coalesce(run.request ->> 'command', '') as text) as command
     where node = any(%(nodes)s) and status = any(%(passed)s) and run.target = %(target)s
+        and command.text !~ '^\s*(dbt\s+)?compile|--empty'
         and (
             node <> all(%(incremental)s)
-            or (run.operation = 'full_refresh') = %(full_refresh)s
+            or (run.operation = 'full_refresh' or command.text like '%%--full-refresh%%')
+                = %(full_refresh)s
         )
 ) as last
 where place <= %(last)s
@@ -502,21 +529,41 @@ class Ledger:
             ).fetchone()
         return _run(row) if row else None
 
-    def latest(self, target: str, since: datetime) -> dict[str, Outcome]:
-        """By node, its last result since then in any run on the target.
+    def asked_since(self, target: str, since: datetime) -> dict[str, Mapping[str, Any]]:
+        """By run on the target with results since then, its request; of a rerun the first run's."""
+        with self._connection() as connection:
+            rows = connection.execute(ASKED_SINCE, {"target": target, "since": since}).fetchall()
+        return {row["run"]: row["request"] for row in rows}
+
+    def latest(self, runs: Sequence[str], since: datetime) -> dict[str, Outcome]:
+        """By node, its last result since then in any of these runs.
 
         A skipped node did nothing, so that counts only for one that has no other result.
         """
         with self._connection() as connection:
-            rows = connection.execute(LATEST, {"target": target, "since": since}).fetchall()
+            rows = connection.execute(LATEST, {"runs": list(runs), "since": since}).fetchall()
         return {row["node"]: Outcome(**row) for row in rows}
+
+    def filled(self, runs: Sequence[str], nodes: Sequence[str]) -> dict[str, list[Filled]]:
+        """By node, what its batches in these runs filled and did not, oldest first; only of nodes
+        that had batches."""
+        values = {"runs": list(runs), "nodes": list(nodes)}
+        with self._connection() as connection:
+            rows = connection.execute(FILLED, values).fetchall()
+        found: dict[str, list[Filled]] = {}
+        for row in sorted(rows, key=lambda row: row["at"]):
+            one = Filled.from_json(row["batches"])
+            one = replace(one, cut_off=row["kind"] == "node_started")
+            found.setdefault(row["node"], []).append(one)
+        return found
 
     def estimates(
         self, nodes: Sequence[str], incremental: Sequence[str], target: str, full_refresh: bool
     ) -> dict[str, float]:
         """By node, the median seconds of its last results that passed.
 
-        Of an `incremental` one only those that did the same: all its rows, or the new ones.
+        Only of runs that built it in full; of an `incremental` one only of those that did the
+        same: all its rows, or the new ones.
         """
         values = {
             "nodes": list(nodes),

@@ -30,6 +30,10 @@ class Order:
     rerun: Rerun | None = None
     keep_views: bool = False
     """See `Request.keep_views`."""
+    models: tuple[str, ...] = ()
+    """See `Request.models`."""
+    with_upstream: bool = False
+    with_downstream: bool = False
 
     def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
         """For a worker that works in `folder`."""
@@ -45,12 +49,19 @@ class Order:
             parsed=self.commit.parsed,
             dbt_arguments=("--project-dir", str(self.commit.project), *arguments),
             command=self.command.name,
-            select=() if rerun.nodes else self.command.select,
+            select=self.command.select,
             exclude=self.command.exclude,
             flags=self.command.flags,
             variables=self.variables,
             caller=self.caller,
             nodes=rerun.nodes,
+            planned=rerun.planned,
+            gaps=rerun.gaps,
+            begun_at=rerun.begun_at,
+            left_out=rerun.left_out,
+            models=self.models,
+            with_upstream=self.with_upstream,
+            with_downstream=self.with_downstream,
             added=rerun.added,
             notes=rerun.notes,
             target=self.target,

@@ -35,7 +35,7 @@ def end_abandoned(run: Run, folder: Path, ledger: Ledger) -> None:
     record.take()
     plan = ledger.plan(run)
     reason = "the runner was stopped while this run was going on"
-    record.fill(plan, reason)
+    record.fill(plan, "" if record.ended else reason)
     state, detail = record.verdict(plan)
     if state is not RunState.SUCCESS and reason not in detail:
         detail = f"{detail} {reason[0].upper()}{reason[1:]}."

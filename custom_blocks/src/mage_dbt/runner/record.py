@@ -74,8 +74,11 @@ class Record:
     def fill(self, plan: Plan, reason: str) -> None:
         """Writes down what became of planned nodes that dbt said nothing, or nothing last, of.
 
-        `reason` is why dbt is gone, or why it stopped; every planned node has a result afterwards.
+        `reason` is why dbt is gone, or why it stopped, where dbt itself did not say it; every
+        planned node has a result afterwards.
         """
+        said = str((self._end or {}).get("message") or "").strip()
+        reason = reason or said
         for node in plan.nodes:
             if node.node in self._statuses:
                 continue

@@ -9,16 +9,46 @@ from a parent that has parsed already; cold, in a new process) is the implementa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from mage_dbt.plan import Plan
+from mage_dbt.windows import Window
 
 EVENTS_FILE = "events.jsonl"
 JOB_FILE = "job.json"
+
+
+MOST_NAMED = 5
+"""Names in one sentence; more are counted."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Nodes that a rerun leaves out, unless something else brings them into its plan."""
+
+    nodes: Mapping[str, str]
+    """Unique ids with names."""
+    how: str
+    """A sentence with `{names}`, and where it needs it `{has}`."""
+
+    def told(self, planned: Collection[str]) -> str:
+        """The sentence, of those that are not `planned`; empty when all are."""
+        names = [name for one, name in self.nodes.items() if one not in planned]
+        if not names:
+            return ""
+        has = "has" if len(names) == 1 else "have"
+        return self.how.replace("{has}", has).replace("{names}", short_list(names))
+
+
+def short_list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @dataclass(frozen=True)
@@ -41,8 +71,19 @@ class Job:
     caller: str = ""
     """Who asked; the warehouse's sessions say so."""
     nodes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Instead of `select`: unique ids with why each runs, for a rerun. What depends on them runs
-    too; those that no longer exist are left out."""
+    """For a rerun: unique ids with why each runs; those that no longer exist are left out. Beside
+    them runs what is stale because of them; see `worker.chosen`."""
+    planned: tuple[str, ...] = ()
+    """For a rerun: unique ids of all that was planned so far of what it runs again."""
+    gaps: Mapping[str, tuple[Window, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """For a rerun: the windows that microbatch models among `nodes` have not filled."""
+    begun_at: datetime | None = None
+    """For a rerun: when the first run began, which is where its newest batch ended."""
+    left_out: tuple[LeftOut, ...] = ()
+    models: tuple[str, ...] = ()
+    """Instead of `select`: names or unique ids, each of one node."""
+    with_upstream: bool = False
+    with_downstream: bool = False
     added: tuple[str, ...] = ()
     """For a rerun: the files that came since the first run's commit."""
     notes: tuple[str, ...] = ()
@@ -71,6 +112,15 @@ class Job:
             "variables": dict(self.variables),
             "caller": self.caller,
             "nodes": dict(self.nodes),
+            "planned": list(self.planned),
+            "gaps": {
+                node: [one.to_json() for one in windows] for node, windows in self.gaps.items()
+            },
+            "begun_at": self.begun_at.isoformat() if self.begun_at else None,
+            "left_out": [{"nodes": dict(one.nodes), "how": one.how} for one in self.left_out],
+            "models": list(self.models),
+            "with_upstream": self.with_upstream,
+            "with_downstream": self.with_downstream,
             "added": list(self.added),
             "notes": list(self.notes),
             "target": self.target,
@@ -83,7 +133,11 @@ class Job:
     @classmethod
     def read(cls, folder: Path) -> Job:
         data = json.loads((folder / JOB_FILE).read_text())
-        lists = ("dbt_arguments", "select", "exclude", "flags", "added", "notes")
+        lists = [
+            *("dbt_arguments", "select", "exclude", "flags", "added", "notes"),
+            *("planned", "models"),
+        ]
+        begun_at = data["begun_at"]
         return cls(
             folder=folder,
             commit=data["commit"],
@@ -93,6 +147,14 @@ class Job:
             variables=data["variables"],
             caller=data["caller"],
             nodes=data["nodes"],
+            gaps={
+                node: tuple(Window.from_json(one) for one in windows)
+                for node, windows in data["gaps"].items()
+            },
+            begun_at=datetime.fromisoformat(begun_at) if begun_at else None,
+            left_out=tuple(LeftOut(**one) for one in data["left_out"]),
+            with_upstream=data["with_upstream"],
+            with_downstream=data["with_downstream"],
             target=data["target"],
             keep_views=data["keep_views"],
             details=data["details"],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from mage_dbt.worker.nodes import EXECUTABLE, name_of
+from mage_dbt.worker.nodes import name_of, runs
 from mage_dbt.worker.project import Project
 
 
@@ -42,7 +42,7 @@ def _known_nodes(project: Project) -> Iterator[dict[str, Any]]:
     disabled = [nodes[0] for nodes in manifest.disabled.values()]
     known = {node.unique_id for node in enabled}
     for node in [*enabled, *(one for one in disabled if one.unique_id not in known)]:
-        if str(node.resource_type) in EXECUTABLE:
+        if runs(node):
             yield {
                 "node": node.unique_id,
                 "name": name_of(node),

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
 
 if TYPE_CHECKING:
+    from mage_dbt.worker.chosen import Chosen
     from mage_dbt.worker.selector import Selector
     from mage_dbt.worker.shortcuts import Shortcuts
 
@@ -136,13 +137,19 @@ class Project:
             return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
 
     def invoke_selected(
-        self, words: Sequence[str], selected: Callable[[Any], None], listener: Listener | None
+        self,
+        words: Sequence[str],
+        selected: Callable[[Any], None],
+        listener: Listener | None,
+        chosen: Chosen | None = None,
     ) -> dbtRunnerResult:
         """The same; `selected` is called with dbt's task once it knows its nodes, before it begins.
 
-        What `selected` raises ends the command and is the result's exception.
+        With `chosen` these are its nodes. What `selected` raises ends the command and is the
+        result's exception.
         """
-        with _after(GraphRunnableTask, "_runtime_initialize", selected):
+        selecting = chosen.in_charge if chosen else nullcontext
+        with _after(GraphRunnableTask, "_runtime_initialize", selected, selecting):
             return self.invoke(words, listener)
 
     def warm(self, arguments: Sequence[str]) -> None:
@@ -213,12 +220,18 @@ def _command_line(words: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _after(of: type[Any], name: str, what: Callable[[Any], None]) -> Iterator[None]:
+def _after(
+    of: type[Any],
+    name: str,
+    what: Callable[[Any], None],
+    meanwhile: Callable[[], AbstractContextManager[None]],
+) -> Iterator[None]:
     original = getattr(of, name)
 
     def both(task: Any) -> None:
         setattr(of, name, original)  # once: `what` may have dbt run other commands meanwhile
-        original(task)
+        with meanwhile():
+            original(task)
         what(task)
 
     setattr(of, name, both)

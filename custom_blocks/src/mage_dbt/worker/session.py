@@ -27,8 +27,10 @@ from mage_dbt.plan import PlannedNode
 from mage_dbt.redaction import scrub, scrub_data
 from mage_dbt.run import PASSED
 from mage_dbt.warehouse import lost_dependents, row_estimates
-from mage_dbt.worker import EVENTS_FILE, Job
-from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
+from mage_dbt.worker import EVENTS_FILE, Job, short_list
+from mage_dbt.worker.batches import Batches
+from mage_dbt.worker.chosen import Chosen, selecting
+from mage_dbt.worker.nodes import WRITTEN, Unplanned, is_test, name_of, node_in, reads_of, runs
 from mage_dbt.worker.project import QUIET, Project
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
 
@@ -52,20 +54,14 @@ class Session:
         self._unmatched: list[str] = []
         self._planned: dict[str, Any] = {}
         self._statuses: dict[str, str] = {}
+        self._chosen = Chosen(job, project.manifest) if job.nodes or job.models else None
+        self._batches = Batches(job, project.manifest)
         self._events = (job.folder / EVENTS_FILE).open("a", buffering=1)
 
     def carry(self, answer: Callable[[dict[str, Any]], object], turn: Callable[[], None]) -> None:
         """Plans, answers with the plan or why it is refused, waits for its turn, and executes."""
-        selection = self._selection()
-        if self._job.nodes and not selection:
-            answer(
-                refusal(
-                    "selection",
-                    f"None of the nodes to run again is enabled at {self._job.commit[:7]} with "
-                    "these variables.",
-                    "Run what replaces them.",
-                )
-            )
+        if refused := self._refused_by_id():
+            answer(refused)
             return
         answered = begun = False
         failed: BaseException | None = None
@@ -81,6 +77,7 @@ class Session:
                 if plan["refused"]:
                     raise Refused
                 turn()
+                self._batches.take_over(task, self._result_in_time, self._started)
             except BaseException as error:
                 failed = error
                 raise
@@ -91,8 +88,8 @@ class Session:
 
         # Only the selected nodes' schemas: others are looked at when they are asked for.
         words = [self._job.command, *self._common, "--cache-selected-only"]
-        words += [*selection, *self._job.flags]
-        done = self._project.invoke_selected(words, selected, self._hear)
+        words += [*self._selection(), *self._job.flags]
+        done = self._project.invoke_selected(words, selected, self._hear, self._chosen)
         if begun:
             self._end(done)
         elif failed is not None and not isinstance(failed, Refused):
@@ -105,12 +102,9 @@ class Session:
         ids = {*self._task.job_queue.get_selected_nodes()}
         ids.update(getattr(self._task, "selected_unit_tests", ()))
         chosen = [self._node(one) for one in sorted(ids)]
-        self._planned = {
-            node.unique_id: node
-            for node in self._in_order(chosen)
-            if str(node.resource_type) in EXECUTABLE
-        }
+        self._planned = {node.unique_id: node for node in self._in_order(chosen) if runs(node)}
         wrong = [one for one in self._unmatched if one not in self._job.exclude]
+        wrong = [] if self._job.nodes else wrong  # a rerun knows its nodes
         if wrong or not self._planned:
             return self._nothing_matches(wrong)
         # These ask the warehouse, or dbt again; the task's own connections are as before.
@@ -134,6 +128,7 @@ class Session:
             ],
             "warnings": [
                 *(f"The view {one} is dropped along and not rebuilt by this run." for one in lost),
+                *self._batches.warnings(self._planned.values()),
                 *(self._stale_sources() if self._job.details else ()),
             ],
             "notes": list(self._rerun_notes()),
@@ -143,42 +138,74 @@ class Session:
     def _end(self, done: Any) -> None:
         """Tells what dbt tells only at the end: hooks, and how it all ended."""
         for one in getattr(done.result, "results", None) or []:
-            if one.node.unique_id not in self._statuses:
-                self._finished(
-                    one.node,
-                    str(one.status),
-                    one.execution_time,
-                    one.message or "",
-                    dict(one.adapter_response or {}),
-                    one.failures,
-                )
+            self._result(one)
         self._tell(
             "end",
             success=bool(done.success),
             message=message_of(done.exception) if done.exception else "",
         )
 
+    def _refused_by_id(self) -> dict[str, Any] | None:
+        """Why the nodes that the job names by id or name cannot be taken, if they cannot."""
+        commit = self._job.commit[:7]
+        if self._job.nodes and all(
+            isinstance(self._node(one), Unplanned) for one in self._job.nodes
+        ):
+            return refusal(
+                "selection",
+                f"None of the nodes to run again is enabled at {commit} with these variables.",
+                "Run what replaces them.",
+            )
+        if self._job.nodes or self._chosen is None:
+            return None
+        for name, nodes in self._chosen.meant.items():
+            if len(nodes) > 1:
+                return refusal(
+                    "selection",
+                    f'Several nodes are called "{name}" in dbt-metric at {commit}.',
+                    f"Name one: {', '.join(nodes)}.",
+                )
+        wrong = [name for name, nodes in self._chosen.meant.items() if not nodes]
+        return self._nothing_matches(wrong) if wrong else None
+
+    def _result_in_time(self, result: Any) -> None:
+        """What dbt writes in the end of a node that it interrupts may be another thing."""
+        if not self._interrupted():
+            self._result(result)
+
+    def _result(self, result: Any) -> None:
+        """Tells what dbt has made of a node, unless its event has told it."""
+        if result.node.unique_id not in self._statuses:
+            self._finished(
+                result.node,
+                str(result.status),
+                result.execution_time,
+                self._batches.message_of(result),
+                dict(result.adapter_response or {}),
+                result.failures,
+                **self._batches.filled_by(result),
+            )
+
     def _selection(self) -> list[str]:
         flags: list[str] = []
-        select = list(self._job.select)
-        if self._job.nodes:
-            found = [self._node(one) for one in self._job.nodes]
-            select = [
-                f"fqn:{'.'.join(node.fqn)}{'' if is_test(node) else '+'}"
-                for node in found
-                if not isinstance(node, Unplanned)
-            ]
-        if select:
-            flags += ["--select", *select]
+        if self._job.select:
+            flags += ["--select", *self._job.select]
         if self._job.exclude:
             flags += ["--exclude", *self._job.exclude]
         return flags
 
     def _reasons(self) -> dict[str, str]:
         """By unique id, why each planned node is in the plan."""
-        if self._job.nodes:
-            given = dict(self._job.nodes)
+        if self._chosen and self._job.nodes:
+            along = {
+                one: f"read by {reader}, and not in the warehouse"
+                for one, reader in self._chosen.along.items()
+            }
+            given = along | dict(self._job.nodes)
             return given | why_in(self._edges(), given.keys(), given)
+        if self._chosen:
+            asked = {one for nodes in self._chosen.meant.values() for one in nodes}
+            return why_in(self._edges(), asked, {})
         if not self._job.select:
             return dict.fromkeys(self._planned, "everything was asked for")
         if not any(has_operator(one) for one in self._job.select):
@@ -203,7 +230,8 @@ class Session:
         return {json.loads(line)["unique_id"] for line in listed.result or []}
 
     def _rerun_notes(self) -> Iterator[str]:
-        """For a rerun: what came since, and what these variables leave out."""
+        """For a rerun: what is left out, what came since, and what runs beyond that."""
+        yield from filter(None, (one.told(self._planned) for one in self._job.left_out))
         for one in self._job.nodes:
             if one not in self._planned and isinstance(self._node(one), Unplanned):
                 yield f"{one.split('.')[2]} is disabled with these variables: left out."
@@ -212,6 +240,12 @@ class Session:
                 read = [self._label(up) for up in reads_of(node) if up in self._planned]
                 if read:
                     yield f"{self._label(one)} was added since and reads {', '.join(read)}."
+        along = [
+            one for one in (self._chosen.along if self._chosen else ()) if one in self._planned
+        ]
+        if along:
+            names = short_list([self._label(one) for one in along])
+            yield f"Not in the warehouse, and read by what runs, so built too: {names}."
 
     def _rows(self) -> dict[str, int]:
         if self._manifest.metadata.adapter_type != "postgres":
@@ -228,8 +262,9 @@ class Session:
         checked = [one for one in sources if one.freshness]
         if not checked:
             return []
-        select = [f"source:{one.source_name}.{one.name}" for one in checked]
-        done = self._project.invoke(["source", "freshness", *self._common, "--select", *select])
+        ids = {one.unique_id for one in checked}
+        with selecting(lambda *_: ids):
+            done = self._project.invoke(["source", "freshness", *self._common])
         results = getattr(done.result, "results", None) or []
         return [
             _staleness(one) for one in results if str(one.status) not in ("pass", "success")
@@ -240,11 +275,7 @@ class Session:
         )
 
     def _node(self, unique_id: str) -> Any:
-        manifest = self._manifest
-        for table in (manifest.nodes, manifest.unit_tests, getattr(manifest, "functions", {})):
-            if unique_id in table:
-                return table[unique_id]
-        return Unplanned(unique_id)
+        return node_in(self._manifest, unique_id)
 
     def _in_order(self, chosen: list[Any]) -> Iterable[Any]:
         nodes = {node.unique_id: node for node in chosen}
@@ -317,7 +348,7 @@ class Session:
                     "Its configuration says `enabled: false`; leave it out, or enable it.",
                 )
         if not wrong:
-            asked = " ".join(self._job.select) or "everything"
+            asked = " ".join((*self._job.select, *self._job.models)) or "everything"
             return refusal(
                 "selection",
                 f"The selection matches nothing to {self._job.command}: {asked}.",
@@ -346,16 +377,18 @@ class Session:
             self._unmatched.append(event.data.spec_raw)
         elif name == "NodeStart":
             node = event.data.node_info
+            if self._batches.begins(node.unique_id):
+                return
             if node.unique_id in self._planned:
-                self._tell(
-                    "node_started",
-                    node=node.unique_id,
-                    name=self._label(node.unique_id),
-                    compiled=self._compiled(node.unique_id),
-                )
+                self._started(node.unique_id, {})
         elif name == "NodeFinished":
             result = MessageToDict(event.data.run_result, preserving_proto_field_name=True)
             node = self._node(event.data.node_info.unique_id)
+            batch = self._batches.ends(node.unique_id, result["status"], result.get("message", ""))
+            if batch is not None:
+                if batch:
+                    self._tell("log", level="error", text=f"{self._label(node.unique_id)}, {batch}")
+                return
             if self._interrupted():
                 return  # what dbt writes of it in the end may be another thing
             self._finished(
@@ -367,8 +400,21 @@ class Session:
                 # 0 is left out of such an event, and None is told as 0.
                 result.get("num_failures", 0) if result["status"] in COUNTED else None,
             )
+        elif name == "GenericExceptionOnRun":
+            self._batches.raised(event.data.exc)
+        elif name == "LogBatchResult":
+            self._batches.named(event.data.description)
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
+
+    def _started(self, unique_id: str, more: Mapping[str, Any]) -> None:
+        self._tell(
+            "node_started",
+            node=unique_id,
+            name=self._label(unique_id),
+            compiled=self._compiled(unique_id),
+            **more,
+        )
 
     def _interrupted(self) -> bool:
         """Whether dbt is failing fast: what is under way then is ended, and told as an error first
@@ -385,8 +431,9 @@ class Session:
         message: str,
         response: Mapping[str, Any],
         failures: int | None,
+        **more: Any,
     ) -> None:
-        if str(node.resource_type) not in EXECUTABLE | {"operation"}:
+        if not runs(node):
             return  # an exposure: dbt names it and does nothing
         is_test = str(node.resource_type) in ("test", "unit_test")
         self._tell(
@@ -400,6 +447,7 @@ class Session:
             message=message,
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
+            **more,
         )
         self._statuses[node.unique_id] = status
 
@@ -411,9 +459,10 @@ class Session:
         return str(node.get_target_write_path("target", "compiled"))
 
     def _because(self, node: Any) -> str:
-        """The nearest upstream that failed: a node it reads, or a test on one of those."""
+        """What failed nearest to it: a unit test of its own, a node it reads, a test on one; or a
+        hook at the start, after which dbt may skip everything."""
         seen: set[str] = set()
-        line = list(reads_of(node))
+        line = [node.unique_id, *reads_of(node)]
         while line:
             upstream = line.pop(0)
             if upstream in seen:
@@ -423,7 +472,8 @@ class Session:
                 if self._statuses.get(suspect, "success") not in PASSED | {"skipped"}:
                     return self._label(suspect)
             line += reads_of(self._node(upstream))
-        return ""
+        hooks = (one for one in list(self._statuses) if one.startswith("operation."))
+        return next((self._label(one) for one in hooks if self._statuses[one] not in PASSED), "")
 
     @cached_property
     def _tests_of(self) -> dict[str, list[str]]:
