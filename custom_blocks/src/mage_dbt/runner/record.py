@@ -32,6 +32,12 @@ class Record:
         """Whether dbt said how it ended."""
         return self._end is not None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether SQL of the run may still be at work: dbt did not say how it ended, or could not
+        end all of its sessions."""
+        return self._end is None or bool(self._end.get("sessions_left"))
+
     def recall(self) -> None:
         """Learns what an earlier runner, perhaps of another machine, has brought to the ledger."""
         after = 0
@@ -76,6 +82,7 @@ class Record:
 
         `reason` is why dbt is gone, or why it stopped; every planned node has a result afterwards.
         """
+        why = reason or (self._end and self._end["message"]) or "dbt left it out."
         for node in plan.nodes:
             if node.node in self._statuses:
                 continue
@@ -85,7 +92,7 @@ class Record:
                 "name": node.name,
                 "type": node.type,
                 "status": "error" if cut_off else "skipped",
-                "message": reason if cut_off else f"Not reached: {reason or 'dbt left it out.'}",
+                "message": why if cut_off else f"Not reached: {why}",
                 "relation": node.relation,
             }
             self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from mage_dbt import report
 from mage_dbt.alerts.watcher import Watcher
+from mage_dbt.command import Command
 from mage_dbt.commit import Commit
 from mage_dbt.commits import Broken, Commits
 from mage_dbt.errors import (
@@ -38,12 +39,13 @@ from mage_dbt.runner import preview, reconcile, status
 from mage_dbt.runner.claims import Claim, Claims
 from mage_dbt.runner.execution import Execution
 from mage_dbt.runner.keys import require_same
+from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.mage_records import MageRecords
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
 from mage_dbt.settings import Settings
-from mage_dbt.worker import Worker
+from mage_dbt.worker import Job, Worker
 from mage_dbt.worker.warm import Warm
 
 log = logging.getLogger(__name__)
@@ -152,7 +154,7 @@ class Runner:
                 log.exception("run %s", run.id)
                 detail = f"The runner could not take it up again: {error}"
                 self._ledger.state(run.id, RunState.ERROR, detail)
-                self._line.leave(run.id, ORPHAN_SECONDS)
+                self._leave_when_gone(run)
             del self._abandoned[0]
 
     def _reconcile_one(self, run: Run) -> None:
@@ -175,7 +177,43 @@ class Runner:
                 return
         if not run.state.final:
             reconcile.end_abandoned(run, folder, self._ledger)
-        self._line.leave(run.id, ORPHAN_SECONDS)
+        self._leave_when_gone(run)
+
+    def _leave_when_gone(self, run: Run) -> None:
+        """Its place in the line is left once no session of it is in the warehouse."""
+
+        def leave() -> None:
+            found: Look | None = None
+            while found is None or not found.gone:
+                try:
+                    found = look(self._job_of(run))
+                except Exception as error:  # no commit is ready yet, the profile cannot be read
+                    log.warning("run %s: its sessions cannot be looked for: %s", run.id, error)
+                if (found is None or not found.gone) and self._stopped.wait(AGAIN_SECONDS):
+                    return
+            self._line.leave(run.id, 0.0 if found.looked else ORPHAN_SECONDS)
+
+        threading.Thread(target=leave, name=f"leave {run.id}", daemon=True).start()
+
+    def _job_of(self, run: Run) -> Job:
+        """The job of a run of an earlier runner; when its files are not here, one that reaches the
+        same warehouse."""
+        folder = self._home.runs / run.id
+        with suppress(OSError, ValueError, KeyError):
+            job = Job.read(folder)
+            if job.project.exists():
+                return job
+        order = Order(
+            commit=self._commits.find(run.commit) or self._commits.newest(),
+            command=Command("build"),
+            variables={},
+            target=run.target,
+            caller=run.caller,
+            notices=(),
+        )
+        job = order.job(folder, Profile.of(self._settings, self._home))
+        job.write()
+        return job
 
     def _taken_over(self, run: str) -> None:
         with self._guard:
@@ -436,7 +474,7 @@ def _form_model(model: Any) -> mage_project.FormModel:
     return mage_project.FormModel(
         name=model.name,
         description=model.description,
-        incremental=model.materialized == "incremental",
+        refreshable=model.materialized in ("incremental", "seed", "materialized_view"),
     )
 
 

@@ -1,4 +1,5 @@
-"""The process in which dbt runs: `run` carries one job, `warm` keeps a commit ready for many.
+"""The process in which dbt runs: `run` carries one job, `warm` keeps a commit ready for many,
+`ended` looks for what a run has left in the warehouse.
 
 Only here is dbt imported. The runner speaks through standard input and output, one JSON line each;
 dbt's own output goes to standard error. Events are appended to a file, with secrets taken out.
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.worker import Job, parent
+from mage_dbt.worker import Job, left_sessions, parent
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
 from mage_dbt.worker.session import Session, arguments_of, refusal
@@ -21,11 +22,14 @@ from mage_dbt.worker.session_names import name_sessions
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point: `run FOLDER` for one job, `warm COMMIT` for a parent; see `worker.parent`."""
+    """Entry point: `run FOLDER` for one job, `warm COMMIT` for a parent (`worker.parent`), `ended
+    FOLDER` for what is left of a job (`worker.left_sessions`)."""
     answer = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints to standard output must not break the protocol
     if arguments[0] == "warm":
         parent.serve(answer)
+    elif arguments[0] == "ended":
+        answer.write(left_sessions.answer(Job.read(Path(arguments[1]))) + "\n")
     else:
         _run(Job.read(Path(arguments[1])), answer)
 

@@ -49,9 +49,9 @@ Listener = Callable[[EventMsg], None]
 
 IMPORTED_LATE = (
     *("agate", "babel.dates", "dbt_common.clients.agate_helper", "multiprocessing.dummy"),
-    *("dbt.adapters.postgres.__about__", "psycopg2.extras"),
+    *("dbt.adapters.postgres.__about__", "psycopg2.extras", "mage_dbt.worker.postgres_sessions"),
 )
-"""What dbt imports only once it runs: then it is there already. None of it is missed if absent."""
+"""What is imported only once dbt runs: then it is there already. None of it is missed if absent."""
 
 # dbt asks for locks of the "spawn" context, whose first one starts a process that tracks them; it
 # starts no processes itself, so these locks never leave this one.
