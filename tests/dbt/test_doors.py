@@ -165,7 +165,7 @@ def test_an_analysts_full_refresh_takes_no_view_along(guarded: Stack) -> None:
         assert refused.status_code == 422 and "facts_view" in refused.text
         begun = http.post("/runner/v1/runs", json=whole).json()
     run = guarded.over(guarded.client.run(begun["id"]))
-    assert run.state is RunState.ERROR and "not rebuild: analytics.by_hand" in run.detail
+    assert run.state is RunState.ERROR and "not rebuild: view analytics.by_hand" in run.detail
     with pytest.raises(RequestError, match="by_hand"):
         guarded.client.plan(Request.parse({**whole, "caller": "otto@example.com"}))
     with person(guarded, "ana@example.com") as http:

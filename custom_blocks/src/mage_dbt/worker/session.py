@@ -10,6 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -20,24 +21,34 @@ import dbt.tracking
 from dbt.adapters.factory import get_adapter
 from dbt.flags import get_flags
 from dbt_common.events.base_types import EventMsg
+from dbt_common.exceptions import DbtDatabaseError
 from google.protobuf.json_format import MessageToDict
 
 from mage_dbt.errors import did_you_mean
 from mage_dbt.plan import PlannedNode
 from mage_dbt.redaction import scrub, scrub_data
 from mage_dbt.run import PASSED
-from mage_dbt.warehouse import lost_dependents, row_estimates
-from mage_dbt.worker import EVENTS_FILE, Job
+from mage_dbt.warehouse import Target, warehouse_of
+from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names
+from mage_dbt.worker.guard import SELECT_THEM, Guard, rows
 from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
 from mage_dbt.worker.project import QUIET, Project
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
+from mage_dbt.worker.remedies import kept_definitions, with_remedy
 
 COUNTED = ("pass", "warn", "fail")
 """Statuses of tests that have counted their failures."""
 
+AT_ONCE_SECONDS = 0.25
+"""A turn that comes sooner was not waited for: what the plan says has just been looked up."""
+
 
 class Refused(Exception):
     """Ends dbt's command when the job cannot be planned; the answer says why."""
+
+
+class RefusedAtItsTurn(Exception):
+    """Ends dbt's command before its first statement; the text says why."""
 
 
 class Session:
@@ -52,6 +63,8 @@ class Session:
         self._unmatched: list[str] = []
         self._planned: dict[str, Any] = {}
         self._statuses: dict[str, str] = {}
+        self._warehouse = warehouse_of(self._manifest.metadata.adapter_type or "", self._query)
+        self._guard = Guard(self._warehouse, (), False, self._label, self._is_after)
         self._events = (job.folder / EVENTS_FILE).open("a", buffering=1)
 
     def carry(self, answer: Callable[[dict[str, Any]], object], turn: Callable[[], None]) -> None:
@@ -79,7 +92,9 @@ class Session:
                 answered = True
                 if plan["refused"]:
                     raise Refused
+                asked_at = time.monotonic()
                 turn()
+                self._look_again(waited=time.monotonic() - asked_at)
             except BaseException as error:
                 failed = error
                 raise
@@ -94,6 +109,8 @@ class Session:
         done = self._project.invoke_selected(words, selected, self._hear)
         if begun:
             self._end(done)
+        elif isinstance(failed, RefusedAtItsTurn):
+            self._tell("end", success=False, message=str(failed))
         elif failed is not None and not isinstance(failed, Refused):
             raise failed
         elif not answered:
@@ -113,31 +130,59 @@ class Session:
         if wrong or not self._planned:
             return self._nothing_matches(wrong)
         # These ask the warehouse, or dbt again; the task's own connections are as before.
-        lost = lost_dependents(self._query, self._planned.values(), self._drops)
-        if lost and self._job.keep_views and "--full-refresh" in self._job.flags:
-            return refusal(
-                "request",
-                f"This full refresh would drop views that it does not rebuild: {', '.join(lost)}.",
-                "Select them too (`with_downstream` in Mage, else `model+`). For a view that is no "
-                "model of dbt-metric ask an operator.",
-            )
-        rows = self._rows() if self._job.details else {}
+        refreshes = drops.asked("FULL_REFRESH")
+        kept, all_kept = drops.kept(self._planned.values()) if refreshes else ([], False)
+        if all_kept:
+            return refusal("request", " ".join(kept), "Nothing is left for a full refresh to do.")
+        targets = self._targets()
+        self._guard = Guard(
+            self._warehouse,
+            list(targets.values()),
+            self._job.keep_views and refreshes,
+            self._label,
+            self._is_after,
+        )
+        lost = self._guard.look()
+        if why := self._guard.refusal(lost):
+            return refusal("request", why, SELECT_THEM)
+        there = self._rows(targets.values()) if self._job.details else {}
         reasons = self._reasons()
         return {
             "refused": "",
             "nodes": [
                 replace(
-                    self._planned_node(node), why=reasons.get(one, ""), rows=rows.get(one)
+                    self._planned_node(node),
+                    why=reasons.get(one, ""),
+                    rows=there.get(one),
+                    writes=self._warehouse.written(targets[one]) if one in targets else (),
                 ).to_json()
                 for one, node in self._planned.items()
             ],
             "warnings": [
-                *(f"The view {one} is dropped along and not rebuilt by this run." for one in lost),
+                *self._guard.news(lost),
                 *(self._stale_sources() if self._job.details else ()),
             ],
-            "notes": list(self._rerun_notes()),
+            "notes": [
+                *self._rerun_notes(),
+                *kept,
+                *([self._warehouse.unknown] if self._job.details and targets else ()),
+            ],
             "threads": int(self._task.config.threads),
         }
+
+    def _look_again(self, waited: float) -> None:
+        """At its turn: what depends on what will be dropped may have come while the run waited.
+
+        Raises RefusedAtItsTurn.
+        """
+        if waited < AT_ONCE_SECONDS and not self._guard.keeps:
+            return
+        lost = self._guard.look()
+        if why := self._guard.refusal(lost):
+            raise RefusedAtItsTurn(f"{why} {SELECT_THEM}")
+        for text in self._guard.news(lost):
+            self._tell("log", level="warn", text=text)
+        self._guard.watch(get_adapter(self._task.config))
 
     def _end(self, done: Any) -> None:
         """Tells what dbt tells only at the end: hooks, and how it all ended."""
@@ -151,10 +196,13 @@ class Session:
                     dict(one.adapter_response or {}),
                     one.failures,
                 )
+        for text in kept_definitions(self._warehouse, getattr(done.result, "results", None) or []):
+            self._tell("log", level="warn", text=text)
         self._tell(
             "end",
             success=bool(done.success),
             message=message_of(done.exception) if done.exception else "",
+            sessions_left=session_names.left_behind,
         )
 
     def _selection(self) -> list[str]:
@@ -212,11 +260,10 @@ class Session:
                 if read:
                     yield f"{self._label(one)} was added since and reads {', '.join(read)}."
 
-    def _rows(self) -> dict[str, int]:
-        if self._manifest.metadata.adapter_type != "postgres":
-            return {}
-        written = [node for node in self._planned.values() if str(node.resource_type) in WRITTEN]
-        return row_estimates(self._query, written)
+    def _rows(self, targets: Iterable[Target]) -> dict[str, int]:
+        with suppress(DbtDatabaseError):
+            return self._warehouse.rows(list(targets))
+        return {}
 
     def _stale_sources(self) -> list[str]:
         """Sentences on planned nodes' sources that dbt calls stale, by their own freshness."""
@@ -260,7 +307,7 @@ class Session:
             type=str(node.resource_type),
             materialized=str(getattr(node.config, "materialized", "")),
             relation=(getattr(node, "relation_name", None) or "") if writes else "",
-            reads=tuple(sorted(self._relations_read(node))),
+            reads=tuple(sorted(map(self._warehouse.folding.identity, self._relations_read(node)))),
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
             path=node.original_file_path,
@@ -283,21 +330,34 @@ class Session:
                 found |= self._relations_read(upstream)
         return found
 
-    def _drops(self, node: Any) -> bool:
-        """Whether running this node drops the old table, and with it what depends on it."""
+    def _targets(self) -> dict[str, Target]:
+        """By unique id, what each planned node writes."""
         if self._job.command == "compile":
-            return False
-        kind = str(getattr(node.config, "materialized", ""))
-        return kind == "table" or (
-            kind in ("incremental", "seed") and "--full-refresh" in self._job.flags
+            return {}
+        adapter, config = get_adapter(self._task.config), self._task.config
+        found = drops.targets(
+            self._planned.values(), lambda node: adapter.Relation.create_from(config, node)
         )
+        return {one.node: one for one in found}
+
+    def _is_after(self, one: str, other: str) -> bool:
+        """Whether dbt's graph leads from `other` to `one`."""
+        seen: set[str] = set()
+        line = [one]
+        while line:
+            for up in reads_of(self._node(line.pop())):
+                if up == other:
+                    return True
+                if up not in seen:
+                    seen.add(up)
+                    line.append(up)
+        return False
 
     def _query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a read-only query on the warehouse, over dbt's own connection."""
         adapter = get_adapter(self._task.config)
         with adapter.connection_named("master"):
-            _, table = adapter.execute(sql, fetch=True)
-        return [dict(zip(table.column_names, row.values(), strict=True)) for row in table.rows]
+            return rows(adapter, sql)
 
     def _nothing_matches(self, wrong: list[str]) -> dict[str, Any]:
         names = [
@@ -396,7 +456,7 @@ class Session:
             status=status,
             seconds=round(seconds, 3),
             rows=failures if is_test else rows_of(response),
-            message=message,
+            message=with_remedy(node, status, message),
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
         )
