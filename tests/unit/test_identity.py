@@ -84,6 +84,7 @@ def test_dbts_own_full_refresh_is_for_operators_and_the_pipelines_for_analysts()
     assert needed(operation="full_refresh", select="a") is Role.ANALYST
     assert needed(operation="command", command="run --full-refresh -s a") is Role.OPERATOR
     assert needed(operation="command", command="seed --full-refresh") is Role.OPERATOR
+    assert needed(operation="command", command="run --empty -s a") is Role.OPERATOR
 
 
 def test_every_operation_is_on_the_list_of_what_it_needs() -> None:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.worker import Job, left_sessions, parent
+from mage_dbt.worker import Job, parent
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
 from mage_dbt.worker.session import Session, arguments_of, refusal
@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "warm":
         parent.serve(answer)
     elif arguments[0] == "ended":
+        # Only then: it takes of dbt what another version may not have, and a run needs none of it.
+        from mage_dbt.worker import left_sessions
+
         answer.write(left_sessions.answer(Job.read(Path(arguments[1]))) + "\n")
     else:
         _run(Job.read(Path(arguments[1])), answer)

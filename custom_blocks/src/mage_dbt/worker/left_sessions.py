@@ -10,12 +10,14 @@ sessions are still there, `error` why that is not known.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import Namespace
 from typing import Any
 
 from dbt.config.runtime import load_profile
 from dbt.flags import set_from_args
+from dbt_common.context import set_invocation_context
 
 from mage_dbt.redaction import scrub
 from mage_dbt.worker import Job
@@ -43,6 +45,7 @@ def end(job: Job) -> dict[str, Any]:
 def _credentials(job: Job) -> Any:
     words = list(job.dbt_arguments)
     given = {words[at]: words[at + 1] for at in range(0, len(words) - 1, 2)}
+    set_invocation_context(dict(os.environ))  # what `env_var` in a profile reads
     set_from_args(
         Namespace(PROFILES_DIR=given["--profiles-dir"], PROJECT_DIR=given["--project-dir"]), None
     )
