@@ -16,6 +16,7 @@ from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from mage_dbt.workspace.secret_files import read_or_make
 from tests.dbt.conftest import Stack, git, make_repository, start_stack, stop_stack
+from tests.groups_header import groups_header
 
 ADDRESS = "https://mage.example.com"
 
@@ -53,6 +54,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def at(socket: Path, **headers: str) -> httpx.Client:
+    """`X_Forwarded_Groups` holds groups with commas between; they are told as the proxy does."""
+    if groups := headers.pop("X_Forwarded_Groups", ""):
+        told = groups_header(*groups.split(","), secret=headers["X_Workspace_Proxy"])
+        headers["X_Forwarded_Groups"] = told
     return httpx.Client(
         transport=httpx.HTTPTransport(uds=str(socket)),
         base_url=ADDRESS.replace("https", "http"),

@@ -22,6 +22,7 @@ import pytest
 
 from mage_dbt.api.mage_relay import MageRelay
 from mage_dbt.workspace.secret_files import read_or_make
+from tests.groups_header import groups_header
 from tests.live import wait_until
 from tests.mage.conftest import LiveMage
 
@@ -72,11 +73,13 @@ def mage(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def headers(mage: LiveMage, name: str, groups: str | None = None) -> dict[str, str]:
+    secret = mage.home.proxy_people_secret.read_text()
+    given = GROUPS[name] if groups is None else groups
     return {
         "Host": HOST,
-        "X-Workspace-Proxy": mage.home.proxy_people_secret.read_text(),
+        "X-Workspace-Proxy": secret,
         "X-Forwarded-Email": name,
-        "X-Forwarded-Groups": GROUPS[name] if groups is None else groups,
+        "X-Forwarded-Groups": groups_header(given, secret=secret),
     }
 
 
