@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from mage_dbt.variables import to_json
+
 
 @dataclass(frozen=True)
 class PlannedNode:
@@ -115,7 +117,7 @@ class Plan:
         return {
             "command": self.command,
             "flags": list(self.flags),
-            "variables": dict(self.variables),
+            "variables": to_json(self.variables),
             "target": self.target,
         }
 

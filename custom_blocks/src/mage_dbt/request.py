@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -15,17 +13,16 @@ from mage_dbt.command import Command
 from mage_dbt.errors import (
     BadCommit,
     BadSelection,
-    BadVariable,
     RequestError,
     UnknownOperation,
     did_you_mean,
 )
 from mage_dbt.selection import criteria
+from mage_dbt.variables import read as read_variables
+from mage_dbt.variables import to_json
 
 LONGEST_TEXT = 2_000
 """Characters in one text of a request: more is a mistake or an attack."""
-
-MOST_VARIABLES = 200
 
 SAME_COMMIT = "same"
 
@@ -86,7 +83,8 @@ class Request:
     def parse(cls, data: Mapping[str, Any]) -> Request:
         """Reads a request from plain data, as it comes from JSON or from a form.
 
-        `select` and `exclude` may be one text with criteria separated by spaces, or a list.
+        `select` and `exclude` may be one text with criteria separated by spaces, or a list;
+        `variables` a mapping, or the text that one would give to `dbt --vars`.
         Raises a RequestError that names the field.
         """
         known = {one.name for one in fields(cls)}
@@ -130,7 +128,7 @@ class Request:
             operation=operation,
             select=select,
             exclude=exclude,
-            variables=MappingProxyType(_variables(data.get("variables"))),
+            variables=MappingProxyType(read_variables(data.get("variables"))),
             command=command,
             of=of,
             commit=commit,
@@ -149,7 +147,7 @@ class Request:
         return data | {
             "select": list(self.select),
             "exclude": list(self.exclude),
-            "variables": dict(self.variables),
+            "variables": to_json(self.variables),
         }
 
     def what(self) -> dict[str, Any]:
@@ -200,26 +198,3 @@ def _criteria(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         raise BadSelection(f"`{name}` is a text or a list of texts.")
     return criteria(parts, f"`{name}`")
-
-
-def _variables(value: object) -> dict[str, Any]:
-    if value is None or value == "":
-        return {}
-    if not isinstance(value, Mapping):
-        raise BadVariable(f"Variables are names with values, not {value!r}.")
-    if len(value) > MOST_VARIABLES:
-        raise BadVariable(f"More than {MOST_VARIABLES} variables.")
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w:.-]{0,199}", name):
-            raise BadVariable(
-                f"{name!r} is not a variable's name.",
-                "It begins with a letter; digits, _, :, . and - may follow.",
-            )
-    # YAML reads 2026-01-31 as a date; dbt gets it as it was written.
-    plain = {name: one.isoformat() if isinstance(one, date) else one for name, one in value.items()}
-    try:
-        if len(json.dumps(plain)) > 10 * LONGEST_TEXT:
-            raise BadVariable("The variables are too long.")
-    except (TypeError, ValueError):
-        raise BadVariable("A variable's value is text, a number, true, false, or a list.") from None
-    return plain

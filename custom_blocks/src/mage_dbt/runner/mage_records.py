@@ -20,6 +20,7 @@ from mage_dbt.ledger.ledger import Unrecorded
 from mage_dbt.mage.api import MageApi
 from mage_dbt.request import Operation, Request
 from mage_dbt.settings import Settings
+from mage_dbt.variables import to_json
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def variables_of(run: str, request: Request) -> dict[str, Any]:
         "command": request.command,
         "failed_run": request.of,
         "commit": request.commit,
-        "variables": dict(request.variables),
+        "variables": to_json(request.variables),
         "why": request.why,
         "asked_by": request.caller,
     }

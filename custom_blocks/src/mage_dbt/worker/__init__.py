@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from mage_dbt.plan import Plan
+from mage_dbt.variables import from_json, to_json
 
 EVENTS_FILE = "events.jsonl"
 JOB_FILE = "job.json"
@@ -68,7 +69,7 @@ class Job:
             "select": list(self.select),
             "exclude": list(self.exclude),
             "flags": list(self.flags),
-            "variables": dict(self.variables),
+            "variables": to_json(self.variables),
             "caller": self.caller,
             "nodes": dict(self.nodes),
             "added": list(self.added),
@@ -90,7 +91,7 @@ class Job:
             project=Path(data["project"]),
             parsed=Path(data["parsed"]),
             command=data["command"],
-            variables=data["variables"],
+            variables=from_json(data["variables"]),
             caller=data["caller"],
             nodes=data["nodes"],
             target=data["target"],

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from mage_dbt.variables import from_json, to_json
 from mage_dbt.worker.process import UNKNOWN, how_ended
 
 log = logging.getLogger(__name__)
@@ -57,12 +58,13 @@ class Task:
     """Whether the answer tells the commit's models and nodes."""
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self) | {"variables": dict(self.variables)}).encode()
+        return json.dumps(asdict(self) | {"variables": to_json(self.variables)}).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Task:
         data = json.loads(text)
-        return cls(**data | {"dbt_arguments": tuple(data["dbt_arguments"])})
+        variables = from_json(data.pop("variables"))
+        return cls(**data | {"dbt_arguments": tuple(data["dbt_arguments"])}, variables=variables)
 
 
 class Forked:
