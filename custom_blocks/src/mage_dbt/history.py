@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mage_dbt.errors import BadCommit, did_you_mean
+from mage_dbt.text import storable
 
 HEX = re.compile(r"[0-9a-fA-F]{7,40}")
 """A SHA or the beginning of one; fewer digits are too often those of two commits."""
@@ -125,7 +126,8 @@ class History:
             return BadCommit(f"{name} is a branch; a run takes a commit or a tag.", hint)
         if self._shallow():
             return self._cut_off(name)
-        tags = self._git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").stdout.split()
+        listed = self._git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").stdout
+        tags = storable(listed).split()
         near = did_you_mean(name, tags).replace("mean ", "mean tag ", 1)
         hint = near or (
             "A SHA has at least 7 digits, and its commit must be merged."
@@ -139,7 +141,7 @@ class History:
             return self._cut_off(name)
         shown = sha[:7] if sha.startswith(name.lower()) else f"{name} ({sha[:7]})"
         listed = ("for-each-ref", "--format=%(refname:strip=2)", f"--contains={sha}", "refs/heads")
-        branches = self._git(*listed).stdout.split()
+        branches = storable(self._git(*listed).stdout).split()
         where = (
             f"it is newer than {published[:7]}, the newest published"
             if self._ref in branches

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -17,12 +18,25 @@ from mage_dbt.errors import LedgerUnreachable, NotFound, RequestError
 from mage_dbt.ledger import run_node
 from mage_dbt.ledger.listing import RunFilter
 from mage_dbt.ledger.run_node import RunNode
+from mage_dbt.ledger.text import keep_storable
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
 from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
 
-CONNECT_SECONDS = 10.0
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10
 """How long a caller waits for a connection before it is told that PostgreSQL does not answer."""
+
+REFUSED = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
+"""PostgreSQL answers, and does not take a value."""
+
+LONGEST_WORD = 500
+"""Characters of an id, a name or a status in an event that PostgreSQL does not take."""
+
+RECONNECT_SECONDS = 2.0
+"""The pool's tries to connect are further and further apart, up to minutes; after this long it
+gives up, and whoever asks next has it try at once. The runner asks every second."""
 
 RUN = """
 select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
@@ -194,7 +208,13 @@ class Ledger:
             open=False,
             timeout=CONNECT_SECONDS,
             check=ConnectionPool.check_connection,
-            kwargs={"row_factory": dict_row, "application_name": "mage-dbt runner"},
+            configure=keep_storable,
+            reconnect_timeout=RECONNECT_SECONDS,
+            kwargs={
+                "row_factory": dict_row,
+                "application_name": "mage-dbt runner",
+                "connect_timeout": 5,
+            },
         )
 
     def open(self) -> None:
@@ -207,7 +227,9 @@ class Ledger:
     def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         try:
             with self._pool.connection() as connection:
-                yield connection  # type: ignore[misc]  # the pool cannot know the row factory
+                yield connection
+        except REFUSED:
+            raise
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise LedgerUnreachable(
                 f"PostgreSQL, which holds the ledger, does not answer: {error}".strip(),
@@ -258,9 +280,24 @@ class Ledger:
     def event(
         self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
     ) -> None:
-        """Adds one event; with `line`, at most once however often it is called."""
-        with self._connection() as connection:
-            self._event(connection, run, at, kind, data, line)
+        """Adds one event; with `line`, at most once however often it is called.
+
+        One that PostgreSQL does not take (a number that is too large, say) is kept without what it
+        says beyond its words: that is this event's trouble, and not its run's.
+        """
+        try:
+            with self._connection() as connection:
+                self._event(connection, run, at, kind, data, line)
+        except REFUSED as error:
+            log.exception("run %s: an event (%s) is not kept as it is", run, kind)
+            kept = {
+                name: value
+                for name, value in data.items()
+                if isinstance(value, bool | str) and len(str(value)) <= LONGEST_WORD
+            }
+            kept["message"] = f"PostgreSQL does not take what was told of this: {error}"
+            with self._connection() as connection:
+                self._event(connection, run, at, kind, kept, line)
 
     def _event(
         self,
@@ -350,6 +387,16 @@ class Ledger:
                 " order by asked_at, id"
             ).fetchall()
         return [_run(row) for row in rows]
+
+    def going_on(self, runs: Collection[str]) -> set[str]:
+        """Which of these runs have no final state."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select id from ledger.run_now where id = any(%s)"
+                " and state not in ('Success', 'Error', 'Cancelled')",
+                [list(runs)],
+            ).fetchall()
+        return {row["id"] for row in rows}
 
     def plan(self, run: Run) -> Plan:
         """What the run was planned to do; without nodes when it never got as far."""

@@ -6,13 +6,14 @@ dbt's own output goes to standard error. Events are appended to a file, with sec
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import IO
 
+from mage_dbt.redaction import scrub_told
+from mage_dbt.text import ascii_json
 from mage_dbt.worker import Job, parent
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
@@ -42,10 +43,10 @@ def _run(job: Job, answer: IO[str]) -> None:
     try:
         project = Project.parse(common)
     except NotParsed as error:
-        answer.write(json.dumps(refusal("parse", str(error))) + "\n")
+        answer.write(ascii_json(refusal("parse", str(error))) + "\n")
         return
     Session(job, project, common).carry(
-        lambda plan: answer.write(json.dumps(plan) + "\n"), orders.wait_for_start
+        lambda plan: answer.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from dbt.contracts.graph.manifest import Manifest
 
+from mage_dbt.elsewhere import pointers
 from mage_dbt.worker.nodes import EXECUTABLE, name_of
 
 
@@ -31,7 +33,15 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             if str(node.resource_type) in ("model", "seed", "snapshot")
         ],
         "nodes": list(_known_nodes(manifest)),
+        "pointers": pointers(Path(file) for file in _files(manifest)),
     }
+
+
+def _files(manifest: Manifest) -> Iterator[str]:
+    """Every file that dbt has read, seeds and packages too."""
+    for one in manifest.files.values():
+        if path := getattr(one.path, "full_path", None):
+            yield path
 
 
 def _known_nodes(manifest: Manifest) -> Iterator[dict[str, Any]]:

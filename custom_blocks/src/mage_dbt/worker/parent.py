@@ -29,11 +29,14 @@ from typing import IO, Any
 import dbt.adapters.factory
 from dbt.cli.main import dbtRunner
 
+from mage_dbt.redaction import scrub_told
+from mage_dbt.text import ascii_json
+from mage_dbt.variables import to_yaml
 from mage_dbt.worker import Job
 from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.parent_process import LONGEST_MESSAGE, Task
-from mage_dbt.worker.project import QUIET, NotParsed, Project
+from mage_dbt.worker.project import QUIET, NotParsed, Project, by_machine
 from mage_dbt.worker.session import Session, arguments_of, message_of
 from mage_dbt.worker.session_names import name_sessions
 
@@ -42,7 +45,7 @@ def serve(answer: IO[str]) -> None:
     """Parses what the first message says, answers, and forks until the socket ends."""
     runner = socket.socket(fileno=os.dup(0))
     project, told = _parse(Task.from_bytes(runner.recv(LONGEST_MESSAGE)))
-    answer.write(json.dumps(told) + "\n")
+    answer.write(ascii_json(told) + "\n")
     answer.close()
     if project is None:
         return
@@ -62,17 +65,20 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     if task.deps:
         done = dbtRunner().invoke(["deps", *_without(arguments, "--target-path")])
         if not done.success:
-            return None, {"failed": "packages", "message": message_of(done.exception)}
-    arguments += ["--vars", json.dumps(dict(task.variables))]
+            failed = "machine" if by_machine(done.exception) else "packages"
+            return None, {"failed": failed, "message": message_of(done.exception)}
+    arguments += ["--vars", to_yaml(task.variables)]
     try:
         project = Project.parse(arguments)
     except NotParsed as error:
-        return None, {"failed": "parse", "message": str(error)}
+        failed = "machine" if error.by_machine else "parse"
+        return None, {"failed": failed, "message": str(error)}
     # What was parsed stays: no collection from here on looks through all of it.
     gc.freeze()
     project.warm(arguments)
     dbt.adapters.factory.reset_adapters()
-    return project, {"failed": "", **(describe(project.manifest) if task.describe else {})}
+    told = {**describe(project.manifest), "paths": project.read} if task.describe else {}
+    return project, {"failed": "", **told}
 
 
 class _Forks:
@@ -152,7 +158,7 @@ def _carry(project: Project, job: Job, answer: int) -> None:
     (job.folder / "target").mkdir(exist_ok=True)
     with os.fdopen(answer, "w", buffering=1) as told:
         Session(job, project, arguments_of(job)).carry(
-            lambda plan: told.write(json.dumps(plan) + "\n"), orders.wait_for_start
+            lambda plan: told.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
         )
 
 

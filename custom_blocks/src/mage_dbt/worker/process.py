@@ -88,6 +88,11 @@ class ProcessWorker:
     def alive(self) -> bool:
         return self._child.poll() is None
 
+    @property
+    def killed(self) -> bool:
+        """Whether its process was ended by a signal."""
+        return (self._child.poll() or 0) < 0
+
     def stop(self) -> None:
         if self._child.poll() is not None:
             return  # and its number may be another process's by now

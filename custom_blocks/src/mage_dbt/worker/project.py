@@ -6,6 +6,7 @@ worker's parent does it once and every fork finds it done. What a job then costs
 
 from __future__ import annotations
 
+import errno
 import importlib
 import multiprocessing
 import sys
@@ -58,8 +59,22 @@ IMPORTED_LATE = (
 dbt.mp_context._MP_CONTEXT = multiprocessing.get_context("fork")
 
 
+SHORTAGES = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO),
+        *(errno.EROFS, errno.EAGAIN),
+    )
+)
+"""Of a machine, whatever the project says. An OSError has them."""
+
+
 class NotParsed(Exception):
     """dbt could not parse; the text is dbt's own."""
+
+    def __init__(self, message: str, by_machine: bool = False) -> None:
+        super().__init__(message)
+        self.by_machine = by_machine
+        """Whether the machine was short of something, and not the project wrong."""
 
 
 class Project:
@@ -67,6 +82,8 @@ class Project:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
+        self.read: tuple[str, ...] = ()
+        """Folders, from that of dbt_project.yml, in which dbt looks for files; after `warm`."""
         self._graphs: dict[tuple[bool, bool], Graph] = {}
         """By whether it has edges of tests, and whether they are those of dbt's faster way."""
         self._compile = Compiler.compile
@@ -101,7 +118,8 @@ class Project:
         """Raises NotParsed, with dbt's message."""
         parsed = dbtRunner().invoke(["parse", *arguments])
         if not parsed.success or not isinstance(parsed.result, Manifest):
-            raise NotParsed(scrub(str(parsed.exception or "dbt gave no reason.").strip()))
+            reason = scrub(str(parsed.exception or "dbt gave no reason.").strip())
+            raise NotParsed(reason, by_machine(parsed.exception))
         return cls(parsed.result)
 
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
@@ -128,7 +146,8 @@ class Project:
             with suppress(ImportError):
                 importlib.import_module(name)
 
-        def enough(_: Any) -> None:
+        def enough(task: Any) -> None:
+            self.read = tuple(task.config.all_source_paths)
             raise Enough
 
         one = next((node for node in self.manifest.nodes.values()), None)
@@ -161,6 +180,15 @@ class Project:
         graph = plain.graph.copy()
         graph.add_edges_from(edges_of_tests(plain.graph, tests, others), edge_type=TEST_EDGE)
         return CompiledGraph(graph)
+
+
+def by_machine(error: BaseException | None) -> bool:
+    """Whether an error of dbt's comes from a machine that is short of memory, room or the like."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORTAGES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class _QuickLinker(Linker):  # type: ignore[misc]

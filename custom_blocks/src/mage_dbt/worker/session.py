@@ -24,8 +24,9 @@ from google.protobuf.json_format import MessageToDict
 
 from mage_dbt.errors import did_you_mean
 from mage_dbt.plan import PlannedNode
-from mage_dbt.redaction import scrub, scrub_data
+from mage_dbt.redaction import scrub, scrub_told
 from mage_dbt.run import PASSED
+from mage_dbt.variables import to_yaml
 from mage_dbt.warehouse import lost_dependents, row_estimates
 from mage_dbt.worker import EVENTS_FILE, Job
 from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
@@ -439,8 +440,8 @@ class Session:
         return unique_id if isinstance(node, Unplanned) else name_of(node)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        told = scrub_data({"at": time.time(), "kind": kind, **data})
-        self._events.write(json.dumps(told) + "\n")
+        told = {"at": time.time(), "kind": kind, **data}
+        self._events.write(json.dumps(scrub_told(told)) + "\n")
 
 
 def _staleness(result: Any) -> str:
@@ -466,7 +467,7 @@ def rows_of(response: Mapping[str, Any]) -> int | None:
     says a text of a materialized view that is left as it is."""
     try:
         rows = int(float(response.get("rows_affected", -1)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return rows if rows >= 0 else None
 
@@ -481,5 +482,5 @@ def arguments_of(job: Job) -> list[str]:
         *(*job.dbt_arguments, *QUIET),
         *("--target-path", str(job.folder / "target")),
         *("--log-path", str(job.folder / "logs")),
-        *("--vars", json.dumps(dict(job.variables))),
+        *("--vars", to_yaml(job.variables)),
     ]

@@ -28,6 +28,7 @@ from mage_dbt.errors import WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.plan import Plan
 from mage_dbt.settings import Settings
+from mage_dbt.variables import from_json, to_yaml
 from mage_dbt.worker import Job
 from mage_dbt.worker.cold import ColdWorker, dbt_environment
 from mage_dbt.worker.parent_process import LONGEST_MESSAGE, Parent, ParentGone, Task
@@ -73,7 +74,7 @@ class Key:
         return cls(
             project=project,
             dbt_arguments=dbt_arguments,
-            variables=json.dumps(dict(variables), sort_keys=True),
+            variables=to_yaml(variables),
             profiles=_digest((folder / "profiles.yml").read_bytes()),
             environment=_digest(json.dumps(sorted(environment.items())).encode()),
         )
@@ -267,7 +268,7 @@ class Warm:
                     *key.dbt_arguments,
                     *("--target-path", str(target), "--log-path", str(folder / "logs")),
                 )
-                task = Task(arguments, json.loads(key.variables))
+                task = Task(arguments, from_json(key.variables))
                 if len(task.to_bytes()) > LONGEST_MESSAGE:
                     raise ParentGone("its variables are too long")
                 environment = dbt_environment(os.environ)
@@ -313,6 +314,13 @@ class WarmWorker:
             return self._plan_warm()
         except ParentGone as error:
             self.how = f"cold: {error}"
+        except WorkspaceError as error:
+            if self._inner is None or not self._inner.killed:
+                raise
+            _refuse_when(self._stopped)
+            # An accident, and nothing of the job has begun: once more.
+            self._inner.close()
+            self.how = f"cold: {error.message.removesuffix('.')}"
         log.warning("run %s is %s", self._job.run, self.how)
         with _Turn(self._warm.parsing, self._stopped):
             plan = self._begun(lambda: ColdWorker(self._job)).plan()
