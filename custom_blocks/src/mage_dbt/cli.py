@@ -168,6 +168,11 @@ def _variable(text: str) -> tuple[str, Any]:
         return name.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
         return name.strip(), value
+    except (ValueError, OverflowError, RecursionError) as error:
+        # What looks like a date and is none: dbt does not read it either.
+        raise BadVariable(
+            f"--var {text!r} cannot be read: {error}.", f"As a text: --var '{name}=\"…\"'."
+        ) from None
 
 
 def _plan(client: RunnerClient, options: Any) -> int:
@@ -284,8 +289,9 @@ def _status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"parsing   {status['preparing'][:7]}"
     if broken:
         since = datetime.fromtimestamp(broken["since"]).astimezone()
+        word, by = ("not ready", "") if broken["by_machine"] else ("broken", broken["author"])
         yield (
-            f'broken    {broken["sha"][:7]} "{broken["subject"]}" by {broken["author"]}, '
+            f'{word:<9} {broken["sha"][:7]} "{broken["subject"]}"{by and f" by {by}"}, '
             f"since {_local(since)}"
         )
         yield f"          {broken['message']}"

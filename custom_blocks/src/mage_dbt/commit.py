@@ -76,7 +76,10 @@ class Commit:
     @classmethod
     def read(cls, folder: Path) -> Commit:
         """Reads the commit in `folder`. Raises FileNotFoundError when it is not ready."""
-        data: Mapping[str, Any] = json.loads((folder / READY_FILE).read_text())
+        try:
+            data: Mapping[str, Any] = json.loads((folder / READY_FILE).read_text())
+        except ValueError as error:  # the machine lost power while it was written, say
+            raise FileNotFoundError(f"{folder / READY_FILE} cannot be read") from error
         known = {one.name for one in fields(cls)}
         values = {name: value for name, value in data.items() if name in known}
         values["models"] = tuple(Model(**one) for one in data["models"])

@@ -17,18 +17,20 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from mage_dbt import yaml_file
+from mage_dbt import elsewhere, yaml_file
 from mage_dbt.commit import READY_FILE, Commit
 from mage_dbt.errors import (
     BadCommit,
     CommitBroken,
+    ContentMissing,
+    LedgerUnreachable,
     NoCommitReady,
     PackagesMissing,
     PreparationFailed,
@@ -54,13 +56,20 @@ KEPT = 20
 JUST_PREPARED_SECONDS = 3600.0
 """A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
 
-FORM = 2
+FORM = 3
 """Of what a commit's folder holds; a folder of another form is made anew."""
 
-RETRY_SECONDS = 60.0
-"""Between two tries at a commit whose packages could not be had."""
+RETRY_SECONDS = 5.0
+LONGEST_PAUSE = 60.0
+"""Between two tries at a commit that may be good (its packages could not be had, dbt was killed):
+at first and, twice as long each time, at most."""
 
 PREPARE_SECONDS = 1800.0
+
+GIT_SECONDS = 120.0
+
+MOST_NAMED = 5
+"""Files that one message names."""
 
 READS_A_VARIABLE = re.compile(r"""\bvar\(\s*(?:(['"])([^'"]+)\1|)""")
 
@@ -76,6 +85,15 @@ class Broken:
     since: float
     """Seconds since the epoch."""
 
+    @property
+    def by_machine(self) -> bool:
+        """Whether this machine failed: then the commit may be good, and its author is not named."""
+        return isinstance(self.error, PreparationFailed)
+
+    def same_as(self, other: Broken | None) -> bool:
+        """Whether there is nothing new to tell after `other`."""
+        return other is not None and (self.sha, self.by_machine) == (other.sha, other.by_machine)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "sha": self.sha,
@@ -84,6 +102,7 @@ class Broken:
             "message": self.error.message,
             "hint": self.error.hint,
             "since": self.since,
+            "by_machine": self.by_machine,
         }
 
 
@@ -106,6 +125,11 @@ class Commits:
         self._tell = tell
         self._live: Commit | None = None
         self._broken: Broken | None = None
+        self._untold: list[Commit | Broken] = []
+        self._storing = threading.Lock()
+        """Of packages: nobody takes what another one is just putting there."""
+        self._tried_at = 0.0
+        self._pause = RETRY_SECONDS
         self._preparing = ""
         self._looking = threading.Lock()
         self._asking = threading.Lock()
@@ -134,9 +158,10 @@ class Commits:
         """The commit a run uses. Raises NoCommitReady, with the reason."""
         if self._live is None:
             if self._broken:
+                how = "cannot be made ready" if self._broken.by_machine else "is broken"
                 raise NoCommitReady(
                     f"No commit of dbt-metric is ready: {self._broken.sha[:7]} "
-                    f"({self._broken.subject}) is broken. {self._broken.error.message}",
+                    f"({self._broken.subject}) {how}. {self._broken.error.message}",
                     self._broken.error.hint,
                 )
             doing = f"{self._preparing[:7]} is being parsed" if self._preparing else "none is there"
@@ -195,6 +220,7 @@ class Commits:
     def look(self) -> None:
         """Makes the published commit ready, if it is not. Safe to call from any thread."""
         with self._looking:
+            self._tell_news()
             sha = self.published()
             if sha is None:
                 return
@@ -217,20 +243,35 @@ class Commits:
                     sha,
                     PreparationFailed(
                         f"{sha[:7]} could not be made ready: {problem}",
-                        "It is tried again every minute; the whole of it is in runner.log.",
+                        "It is tried again, at least every minute; runner.log has the whole of it.",
                     ),
                 )
             finally:
                 self._preparing = ""
-            again = isinstance(found, Broken) and self._broken and self._broken.sha == sha
-            if not again:
-                self._tell(found)  # first: when the ledger is away, the next look tells it
+            # What is so, is so before anybody is told: an error while telling must not undo it.
+            if not (isinstance(found, Broken) and found.same_as(self._broken)):
+                self._untold.append(found)
             if isinstance(found, Broken):
                 self._broken = found
+            else:
+                self._live, self._broken = found, None
+            self._tell_news()
+            if isinstance(found, Commit):
+                self._keep_warm(found, profile)
+                self._prune()
+
+    def _tell_news(self) -> None:
+        """Tells what has not been told; while the ledger is away the next look tries again."""
+        while self._untold:
+            found = self._untold[0]
+            try:
+                self._tell(found)
+            except LedgerUnreachable as error:
+                log.warning("commit %s: %s", found.sha[:7], error)
                 return
-            self._live, self._broken = found, None
-            self._keep_warm(found, profile)
-            self._prune()
+            except Exception:
+                log.exception("commit %s is not told of", found.sha[:7])
+            del self._untold[0]
 
     def _keep_warm(self, commit: Commit, profile: Profile) -> None:
         try:
@@ -241,12 +282,19 @@ class Commits:
 
     def _as_broken(self, sha: str, error: CommitBroken) -> Broken:
         subject, author, _ = self._describe(sha)
-        return Broken(sha, subject, author, error, time.time())
+        before = self._broken
+        again = before is not None and before.sha == sha
+        since = before.since if before and again else time.time()
+        self._pause = min(self._pause * 2, LONGEST_PAUSE) if again else RETRY_SECONDS
+        self._tried_at = time.monotonic()
+        return Broken(sha, subject, author, error, since)
 
     def _again(self, broken: Broken) -> bool:
+        if isinstance(broken.error, ContentMissing):
+            return self._brought_since(broken.sha, broken.error.submodules)
         return (
             isinstance(broken.error, PackagesMissing | PreparationFailed)
-            and time.time() - broken.since > RETRY_SECONDS
+            and time.monotonic() - self._tried_at > self._pause
         )
 
     def _folder(self, sha: str, profile: Profile) -> Path:
@@ -271,7 +319,7 @@ class Commits:
 
     def _prepare(self, sha: str, folder: Path, profile: Profile) -> Commit:
         folder.mkdir(parents=True)
-        self._export(sha, folder / "tree")
+        lacking = self._export(sha, folder / "tree")
         project = folder / "tree" / self._settings.dbt_metric_subdir
         if not (project / "dbt_project.yml").is_file():
             raise CommitBroken(
@@ -281,8 +329,13 @@ class Commits:
         # Before dbt, whose own message on a file that is no YAML does not name it.
         wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
         environment = dbt_environment(os.environ)
-        parsed, notes, parent = self._parse(sha, project, folder, profile, environment)
         try:
+            parsed, notes, parent = self._parse(sha, project, folder, profile, environment)
+        except CommitBroken as error:
+            raise self._with_lacking(sha, project, lacking, error) from None
+        try:
+            self._refuse_incomplete(sha, project, lacking, parsed)
+            notes += [f"{one} is a git submodule; it was not brought." for one in lacking]
             target = profile.target_of(wanted)
             self._write_ready(sha, project, folder, wanted, target, parsed, notes)
             key = _key(project, profile, environment)
@@ -325,21 +378,73 @@ class Commits:
         aside.write_text(json.dumps(ready))
         aside.rename(folder / READY_FILE)
 
-    def _export(self, sha: str, tree: Path) -> None:
-        """Writes the commit's files with git's own checkout, touching nothing git-sync keeps."""
+    def _export(self, sha: str, tree: Path) -> list[str]:
+        """Writes the commit's files with git's own checkout, touching nothing git-sync keeps.
+
+        Gives the paths of submodules that are not here.
+        """
         tree.mkdir()
-        index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
-        steps = (
-            ("read-tree", sha),
-            ("checkout-index", "--all", "--force", f"--prefix={tree}/"),
+        index = tree.parent / "index"
+        wrong, listed = elsewhere.export(self._git, self._sync / "current", sha, tree, index)
+        if wrong:
+            raise PreparationFailed(
+                f"git could not export {sha[:7]}: {wrong}",
+                "Is the disk full? Is the repository whole (`git fsck`)? It is tried again, at "
+                "least every minute.",
+            )
+        return list(
+            elsewhere.bring_submodules(self._git, self._worktrees(sha), listed, tree, index)
         )
-        for step in steps:
-            done = self._git(*step, environ=index)
-            if done.returncode != 0:
-                raise CommitBroken(
-                    f"git could not export {sha[:7]}: {done.stderr.strip()}",
-                    "Is the disk full? Is the repository whole (`git fsck`)?",
-                )
+
+    def _worktrees(self, sha: str) -> list[Path]:
+        """Where git-sync may have the commit's submodules: they are not in its own repository."""
+        return [self._sync / ".worktrees" / sha, self._sync / "current"]
+
+    def _brought_since(self, sha: str, paths: Sequence[str]) -> bool:
+        listed = self._git(self._sync / "current", "ls-tree", "-r", "-z", "--full-tree", sha)
+        pinned = dict(elsewhere.submodules(listed.stdout))
+        return any(
+            path in pinned and elsewhere.has(self._git, worktree / path, pinned[path])
+            for path in paths
+            for worktree in self._worktrees(sha)
+        )
+
+    def _with_lacking(
+        self, sha: str, project: Path, lacking: Sequence[str], error: CommitBroken
+    ) -> CommitBroken:
+        """What dbt failed at, and what of the commit was not brought, which may be why."""
+        if isinstance(error, PreparationFailed):
+            return error
+        held = _pointers(project, elsewhere.pointers(elsewhere.files_for_dbt(project)))
+        found = [*(f"{one} is a git submodule" for one in lacking), *held]
+        if not found:
+            return error
+        packages = isinstance(error, PackagesMissing)
+        if lacking and (not packages or any(one in error.message for one in lacking)):
+            return self._content_missing(sha, found, lacking, f" dbt says: {error.message}")
+        return type(error)(f"{error.message} Besides, {_named(found)}.", error.hint)
+
+    def _refuse_incomplete(
+        self, sha: str, project: Path, lacking: Sequence[str], parsed: Mapping[str, Any]
+    ) -> None:
+        """Raises ContentMissing when dbt has read something else in place of what was not brought,
+        or would have read it there."""
+        subdir = self._settings.dbt_metric_subdir
+        read = [one for one in lacking if elsewhere.touches(one, subdir, parsed["paths"])]
+        found = [f"{one} is a git submodule" for one in read]
+        found += _pointers(project, parsed["pointers"])
+        if found:
+            raise self._content_missing(sha, found, read, "")
+
+    @staticmethod
+    def _content_missing(
+        sha: str, found: Sequence[str], submodules: Sequence[str], more: str
+    ) -> ContentMissing:
+        return ContentMissing(
+            f"{sha[:7]} is not whole: {_named(found)}; the content was not brought.{more}",
+            "Git keeps it elsewhere: docs/operations.md says how it is brought.",
+            tuple(submodules),
+        )
 
     def _parse(
         self,
@@ -355,9 +460,10 @@ class Commits:
         key = packages.key
         fetch = packages.needed
         if fetch and packages.pinned and packages.kept(key):
-            packages.take(key)
+            with self._storing:
+                packages.take(key)
             fetch = False
-        answer, parent = self._ask_dbt(project, folder, profile, environment, deps=fetch)
+        answer, parent = self._ask_dbt(sha, project, folder, profile, environment, deps=fetch)
         notes = []
         if answer["failed"] == "packages":
             if not packages.kept(key):
@@ -365,13 +471,15 @@ class Commits:
                 raise PackagesMissing(
                     f"The dbt packages of {sha[:7]} cannot be had: "
                     f"{', '.join(named or packages.declared)}. dbt says: {answer['message']}",
-                    "Is the network there? It is tried again every minute.",
+                    "Is the network there? It is tried again, at least every minute.",
                 )
-            packages.take(key)
+            with self._storing:
+                packages.take(key)
             notes.append(f"Packages were not fetched anew: {answer['message']}")
-            answer, parent = self._ask_dbt(project, folder, profile, environment, deps=False)
+            answer, parent = self._ask_dbt(sha, project, folder, profile, environment, deps=False)
         elif fetch:
-            packages.keep(key)
+            with self._storing:
+                packages.keep(key)
         if answer["failed"]:
             raise CommitBroken(
                 f"dbt cannot parse {sha[:7]}: {answer['message']}",
@@ -381,13 +489,17 @@ class Commits:
 
     def _ask_dbt(
         self,
+        sha: str,
         project: Path,
         folder: Path,
         profile: Profile,
         environment: Mapping[str, str],
         deps: bool,
     ) -> tuple[dict[str, Any], Parent]:
-        """Lets a process parse that runs can be forked from afterwards, if all goes well."""
+        """Lets a process parse that runs can be forked from afterwards, if all goes well.
+
+        Raises PreparationFailed when dbt has not got as far as an answer of its own.
+        """
         arguments = (
             *_dbt_arguments(project, profile),
             *("--log-path", str(folder / "logs")),
@@ -396,32 +508,52 @@ class Commits:
         task = Task(arguments, {}, deps, describe=True)
         parent = self._warm.prepare(task, folder, environment)
         try:
-            return parent.told.result(PREPARE_SECONDS), parent
+            answer = parent.told.result(PREPARE_SECONDS)
         except ParentGone as error:
-            return {"failed": "parse", "message": f"dbt's process failed: {error}"}, parent
+            reason = f"dbt's process did not get to its end: {error}"
         except TimeoutError:
             parent.close()
-            message = f"dbt was not done after {PREPARE_SECONDS:.0f} s"
-            return {"failed": "parse", "message": message}, parent
+            reason = f"dbt was not done after {PREPARE_SECONDS:.0f} s"
+        else:
+            if answer["failed"] != "machine":
+                return answer, parent
+            reason = answer["message"]
+        raise PreparationFailed(
+            f"{sha[:7]} could not be read. {reason}.", "It is tried again, at least every minute."
+        )
 
     def _describe(self, sha: str) -> tuple[str, str, str]:
-        """Subject, author and time of a commit."""
-        shown = self._git("log", "-1", "--format=%s%x00%an%x00%aI", sha)
+        """Subject, author and time of a commit; empty where git cannot say."""
+        try:
+            shown = self._git(self._sync / "current", "log", "-1", "--format=%s%x00%an%x00%aI", sha)
+        except (PreparationFailed, OSError):  # a commit is judged without its name too
+            return ("", "", "")
         parts = shown.stdout.strip().split("\0")
         return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
 
+    @staticmethod
     def _git(
-        self, *arguments: str, environ: dict[str, str] | None = None
+        folder: Path, *arguments: str, index: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        # git-sync may run as another user; without safe.directory git refuses its folder.
-        return subprocess.run(
-            ["git", "-C", str(self._sync / "current"), "-c", "safe.directory=*", *arguments],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ) | (environ or {}),
-            timeout=120,
-            check=False,
-        )
+        """Bytes that are no UTF-8 come as U+FFFD. Raises PreparationFailed when it takes long."""
+        # git-sync may run as another user; without safe.directory git refuses its folder. What
+        # git-lfs has not brought stays a pointer, of which we tell, instead of git's failure.
+        options = ("-c", "safe.directory=*", "-c", "filter.lfs.required=false")
+        try:
+            return subprocess.run(
+                ["git", "-C", str(folder), *options, *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                timeout=GIT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PreparationFailed(
+                f"git {arguments[0]} took more than {GIT_SECONDS:.0f} s.",
+                "It is tried again, at least every minute.",
+            ) from None
 
     def _prune(self) -> None:
         folders = [one for one in self._home.commits.iterdir() if one.is_dir()]
@@ -432,6 +564,15 @@ class Commits:
                 kept = self._in_use() | ({self._live.folder} if self._live else set())
                 if folder not in kept and folder.stat().st_mtime < limit:
                     _remove(folder)
+
+
+def _pointers(project: Path, found: Mapping[str, str]) -> list[str]:
+    return [f"{os.path.relpath(file, project)} is {what}" for file, what in found.items()]
+
+
+def _named(found: Sequence[str]) -> str:
+    more = len(found) - MOST_NAMED
+    return ", ".join(found[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _dbt_arguments(project: Path, profile: Profile) -> tuple[str, ...]:

@@ -19,6 +19,10 @@ from mage_dbt import yaml_file
 DECLARED_IN = ("packages.yml", "dependencies.yml")
 LOCK_FILE = "package-lock.yml"
 
+FORM = b"2"
+"""Of what the store holds; what another form has kept is not taken (the first kept what a killed
+`dbt deps` had left)."""
+
 
 @dataclass(frozen=True)
 class Packages:
@@ -58,7 +62,7 @@ class Packages:
     @property
     def key(self) -> str:
         """The same for the same declarations and pins (hex)."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(FORM)
         for name in (*DECLARED_IN, LOCK_FILE):
             file = self.project / name
             digest.update(name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b""))

@@ -150,6 +150,12 @@ class Resolver:
         if broken is None:
             return commit.notes
         newer = f'{broken.sha[:7]} "{broken.subject}"'
+        if broken.by_machine:
+            return (
+                f"The newest commit {newer} is not ready, so this run uses {commit.sha[:7]}. "
+                f"{broken.error}",
+                *commit.notes,
+            )
         return (
             f"The newest commit {newer} by {broken.author} is broken, so this run uses "
             f"{commit.sha[:7]}. {broken.error}",

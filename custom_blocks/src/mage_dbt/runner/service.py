@@ -42,6 +42,7 @@ from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.mage_records import MageRecords
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
+from mage_dbt.runner.run_folders import PREVIEW, RunFolders
 from mage_dbt.settings import Settings
 from mage_dbt.worker import Worker
 from mage_dbt.worker.warm import Warm
@@ -62,7 +63,7 @@ CANCEL_SECONDS = 10.0
 
 RETENTION_SECONDS = 86_400.0
 
-KEPT_RUN_FOLDERS = 200
+TIDY_SECONDS = 10.0
 
 
 class Runner:
@@ -73,8 +74,9 @@ class Runner:
         self._home = home
         self._ledger = ledger
         self._warm = Warm(settings, home)
+        self._folders = RunFolders(home.runs, ledger.going_on)
         self._commits = Commits(
-            settings, home, self._warm, self._folders_in_use, self._commit_changed
+            settings, home, self._warm, self._folders.commits, self._commit_changed
         )
         self._morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
         self._claims = Claims(ledger, self._morning)
@@ -101,10 +103,17 @@ class Runner:
         """Gives every run of an earlier runner its end or its turn, then begins to watch."""
         self._line.open()
         shutil.rmtree(self._home.warm, ignore_errors=True)  # of a runner that was killed
-        self._reconcile()
+        while True:
+            try:
+                self._reconcile()
+                break
+            except LedgerUnreachable as error:
+                log.warning("the start waits: %s", error)
+                time.sleep(LOOK_SECONDS)
         for name, what, seconds in (
             ("reconcile", self._reconcile, RECONCILE_SECONDS),
             ("retention", self._forget, RETENTION_SECONDS),
+            ("run folders", self._folders.tidy, TIDY_SECONDS),
             ("commits", self._commits.look, LOOK_SECONDS),
             ("cancelled in Mage", self._cancel_what_mage_cancelled, LOOK_SECONDS),
             ("cancelled elsewhere", self._cancel_what_was_asked_elsewhere, LOOK_SECONDS),
@@ -266,7 +275,7 @@ class Runner:
     def plan(self, request: Request) -> Plan:
         """What a run of this request would do now. Only the plan's digest is kept."""
         order = self._resolver.order(request)
-        folder = self._home.runs / f"plan-{new_run_id(datetime.now(UTC))}"
+        folder = self._home.runs / f"{PREVIEW}{new_run_id(datetime.now(UTC))}"
         worker, plan = self._planned(order, folder, details=True)
         self._dispose(worker, folder)
         plan = preview.with_estimates(plan, self._ledger)
@@ -295,19 +304,22 @@ class Runner:
 
     def _planned(self, order: Order, folder: Path, details: bool = False) -> tuple[Worker, Plan]:
         job = order.job(folder, Profile.of(self._settings, self._home), details)
-        with self._previewing if details else nullcontext():
-            worker: Worker = self._warm.worker(job)
-            try:
+        self._folders.take(job)
+        worker: Worker | None = None
+        try:
+            with self._previewing if details else nullcontext():
+                worker = self._warm.worker(job)
                 return worker, worker.plan()
-            except BaseException:
+        except BaseException:
+            if worker is not None:
                 self._dispose(worker, folder)
-                raise
+            self._folders.leave(folder)
+            raise
 
-    @staticmethod
-    def _dispose(worker: Worker, folder: Path) -> None:
+    def _dispose(self, worker: Worker, folder: Path) -> None:
         worker.stop()
         worker.close()
-        _remove_folder(folder)
+        self._folders.remove(folder)
 
     def story(self, run: str) -> list[dict[str, Any]]:
         """The run, what it runs again and what ran it again, oldest first; `text` says it."""
@@ -340,9 +352,11 @@ class Runner:
         return [vars(one) for one in self._commits.newest().models]
 
     def _begin(self, run: str, order: Order, ready: tuple[Worker, Plan] | None = None) -> None:
+        job = order.job(self._home.runs / run, Profile.of(self._settings, self._home))
+        self._folders.take(job)
         execution = Execution(
             run,
-            order.job(self._home.runs / run, Profile.of(self._settings, self._home)),
+            job,
             order.notices,
             self._ledger,
             self._line,
@@ -359,17 +373,14 @@ class Runner:
     def _over(self, run: str) -> None:
         with self._guard:
             self._executions.pop(run, None)
-        folders = sorted(one for one in self._home.runs.iterdir() if one.is_dir())
-        for folder in folders[:-KEPT_RUN_FOLDERS]:
-            _remove_folder(folder)
+        self._folders.leave(self._home.runs / run)
 
     # -------------------------------------------------------------- watching
 
-    def _folders_in_use(self) -> set[Path]:
-        with self._guard:
-            return {one.job.parsed.parent for one in self._executions.values()}
-
     def _commit_changed(self, found: Commit | Broken) -> None:
+        if isinstance(found, Broken) and found.by_machine:
+            log.error("commit %s is not ready: %s", found.sha[:7], found.error)
+            return  # nobody's commit is called broken for it
         if isinstance(found, Broken):
             log.error("commit %s is broken: %s", found.sha[:7], found.error)
             self._ledger.commit(
@@ -438,9 +449,3 @@ def _form_model(model: Any) -> mage_project.FormModel:
         description=model.description,
         incremental=model.materialized == "incremental",
     )
-
-
-def _remove_folder(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.rmdir()
