@@ -9,6 +9,7 @@ profiles or states.
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ VALUE_FLAGS = {
     "--indirect-selection": ("eager", "cautious", "buildable", "empty"),
     "--resource-type": ("model", "seed", "snapshot", "test", "unit_test"),
 }
+
+SELECTOR_FLAG = "--selector"
+"""Names a selector of the project's selectors.yml, instead of models."""
+
+SELECTOR_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
 
 SELECTION_FLAGS = {"--select": "select", "-s": "select", "--models": "select", "-m": "select"}
 SELECTION_FLAGS |= {"--exclude": "exclude"}
@@ -71,6 +77,11 @@ class Command:
                 if not taken:
                     raise BadCommand(f"{word} needs at least one model.")
                 chosen[SELECTION_FLAGS[word]] += taken
+            elif word == SELECTOR_FLAG:
+                value = words.pop(0) if words else ""
+                if not SELECTOR_NAME.fullmatch(value):
+                    raise BadCommand(f"{word} takes the name of a selector of selectors.yml.")
+                flags += [word, value]
             elif word in PLAIN_FLAGS:
                 flags.append(word)
             elif word in VALUE_FLAGS:
@@ -79,13 +90,25 @@ class Command:
                     raise BadCommand(f"{word} takes one of {', '.join(VALUE_FLAGS[word])}.")
                 flags += [word, value]
             else:
-                allowed = [*SELECTION_FLAGS, *PLAIN_FLAGS, *VALUE_FLAGS]
+                allowed = [*SELECTION_FLAGS, SELECTOR_FLAG, *PLAIN_FLAGS, *VALUE_FLAGS]
                 raise BadCommand(
                     f"{word!r} is not allowed here.",
                     did_you_mean(word, allowed) or f"Allowed flags are {', '.join(allowed)}.",
                 )
+        if SELECTOR_FLAG in flags and (chosen["select"] or chosen["exclude"]):
+            raise BadCommand(
+                f"{SELECTOR_FLAG} brings its own selection.", "Leave --select and --exclude out."
+            )
         select = criteria(chosen["select"], "--select")
         return cls(name, select, criteria(chosen["exclude"], "--exclude"), tuple(flags))
+
+    @property
+    def flags_beside_selection(self) -> tuple[str, ...]:
+        """The flags for a run whose nodes are chosen otherwise, as a rerun's are."""
+        if SELECTOR_FLAG not in self.flags:
+            return self.flags
+        at = self.flags.index(SELECTOR_FLAG)
+        return self.flags[:at] + self.flags[at + 2 :]
 
     @property
     def full_refresh(self) -> bool:

@@ -30,6 +30,7 @@ from mage_dbt.warehouse import lost_dependents, row_estimates
 from mage_dbt.worker import EVENTS_FILE, Job
 from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
 from mage_dbt.worker.project import QUIET, Project
+from mage_dbt.worker.reads import relations_read
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
 
 COUNTED = ("pass", "warn", "fail")
@@ -123,11 +124,15 @@ class Session:
             )
         rows = self._rows() if self._job.details else {}
         reasons = self._reasons()
+        reads = relations_read(self._planned, self._node)
         return {
             "refused": "",
             "nodes": [
                 replace(
-                    self._planned_node(node), why=reasons.get(one, ""), rows=rows.get(one)
+                    self._planned_node(node),
+                    reads=reads[one],
+                    why=reasons.get(one, ""),
+                    rows=rows.get(one),
                 ).to_json()
                 for one, node in self._planned.items()
             ],
@@ -178,6 +183,8 @@ class Session:
         if self._job.nodes:
             given = dict(self._job.nodes)
             return given | why_in(self._edges(), given.keys(), given)
+        if self._selector:
+            return dict.fromkeys(self._planned, f"chosen by {self._selector}")
         if not self._job.select:
             return dict.fromkeys(self._planned, "everything was asked for")
         if not any(has_operator(one) for one in self._job.select):
@@ -188,6 +195,17 @@ class Session:
             chosen = f"chosen by {' '.join(self._job.select)}"
             return dict.fromkeys(self._planned, chosen)
         return why_in(self._edges(), asked, {})
+
+    @property
+    def _selector(self) -> str:
+        """The project's selector that chooses the nodes, in words: the one that was named, or its
+        default where nothing was (dbt's rule: `GraphRunnableTask.get_selection_spec`)."""
+        task = self._task
+        name = task.args.selector or (
+            not (self._job.nodes or task.selection_arg or task.exclusion_arg)
+            and task.config.get_default_selector_name()
+        )
+        return f"the selector {name} (selectors.yml)" if name else ""
 
     def _edges(self) -> dict[str, list[str]]:
         """What each planned node reads, in the plan's order; tests last, as leaves."""
@@ -260,28 +278,10 @@ class Session:
             type=str(node.resource_type),
             materialized=str(getattr(node.config, "materialized", "")),
             relation=(getattr(node, "relation_name", None) or "") if writes else "",
-            reads=tuple(sorted(self._relations_read(node))),
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
             path=node.original_file_path,
         )
-
-    def _relations_read(self, node: Any) -> set[str]:
-        """Tables and views of the project that `node` reads.
-
-        Through an ephemeral model, and through a view beside the view itself: who reads a view
-        reads its tables, and when one of those is replaced the view falls with it.
-        """
-        found: set[str] = set()
-        for one in reads_of(node):
-            upstream = self._node(one)
-            if str(upstream.resource_type) not in WRITTEN:
-                continue
-            if name := getattr(upstream, "relation_name", None):
-                found.add(name)
-            if not name or str(upstream.config.materialized) == "view":
-                found |= self._relations_read(upstream)
-        return found
 
     def _drops(self, node: Any) -> bool:
         """Whether running this node drops the old table, and with it what depends on it."""
@@ -316,7 +316,7 @@ class Session:
                     "Its configuration says `enabled: false`; leave it out, or enable it.",
                 )
         if not wrong:
-            asked = " ".join(self._job.select) or "everything"
+            asked = self._selector or " ".join(self._job.select) or "everything"
             return refusal(
                 "selection",
                 f"The selection matches nothing to {self._job.command}: {asked}.",
