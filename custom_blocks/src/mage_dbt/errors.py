@@ -87,7 +87,7 @@ class BadSelection(RequestError):
 
 
 class BadVariable(RequestError):
-    """A variable that dbt-metric does not read, or a value that cannot be one."""
+    """A variable that cannot be given: its name, its value, or to a rerun."""
 
 
 class BadCommand(RequestError):

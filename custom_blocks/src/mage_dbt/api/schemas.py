@@ -61,7 +61,7 @@ class RunRequest(Body):
     )
     exclude: Criteria = Field(None, description="Models to leave out, in the same syntax.")
     variables: Annotated[dict[str, Any], Field(max_length=MOST_VARIABLES)] | None = Field(
-        None, description="dbt variables by name; only names that dbt-metric reads."
+        None, description="dbt variables by name; a name that nothing seems to read is warned of."
     )
     command: Text | None = Field(
         None, description="For `command`: what one would type after `dbt`."

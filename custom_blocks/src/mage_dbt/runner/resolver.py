@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from mage_dbt import report
 from mage_dbt.clock import Clock
 from mage_dbt.commit import Commit
-from mage_dbt.commits import Commits, unknown_variable
+from mage_dbt.commits import Commits, unread_variable
 from mage_dbt.errors import BadVariable, Conflict, NothingLeft
 from mage_dbt.ledger import Ledger
 from mage_dbt.request import SAME_COMMIT, Operation, Request
@@ -40,18 +40,15 @@ class Resolver:
         if request.operation is Operation.RERUN_FAILED:
             return self._rerun(request, commit, run)
         commit = commit or self._commit_for(request.commit)
-        for name in request.variables:
-            wrong = unknown_variable(name, commit)
-            if wrong:
-                raise BadVariable(wrong)
+        unread = [unread_variable(name, commit) for name in request.variables]
         return Order(
             commit=commit,
             command=request.dbt_command(),
             variables=request.variables,
-            target=commit.target,
+            target=run.target if run else self._commits.target(commit, request.variables),
             caller=request.caller,
             keep_views=request.keep_views,
-            notices=self._notices(commit),
+            notices=(*self._notices(commit), *filter(None, unread)),
         )
 
     def _rerun(self, request: Request, commit: Commit | None, run: Run | None) -> Order:
@@ -69,15 +66,17 @@ class Resolver:
             commit = self._commit_for(of.commit if same else request.commit)
         first = Request.parse(root.request)
         command = first.dbt_command()
+        chapters = [self._chapter(one, commit) for one in story]
+        planned = any(one.nodes for one in chapters)
         rerun = choose(
-            [self._chapter(one, commit) for one in story],
+            chapters,
             self._ledger.latest(root.target, root.asked_at),
-            commit,
+            # What is enabled, and where it lies, is a matter of the graph that will run.
+            self._commits.seen(commit, first.variables, root.target) if planned else commit,
             command.name in ("build", "run"),
             Clock(self._zone, datetime.now(UTC)),
         )
-        unread = [name for name in first.variables if unknown_variable(name, commit)]
-        notes = [f"dbt-metric at {commit.sha[:7]} no longer reads {name}." for name in unread]
+        unread = [unread_variable(name, commit) for name in first.variables]
         return Order(
             commit=commit,
             command=command,
@@ -87,7 +86,7 @@ class Resolver:
             keep_views=request.keep_views,
             notices=self._notices(commit),
             follows=of.id,
-            rerun=replace(rerun, notes=(*rerun.notes, *notes)),
+            rerun=replace(rerun, notes=(*rerun.notes, *filter(None, unread))),
         )
 
     def _run_to_rerun(self, of: str | None) -> Run:

@@ -20,6 +20,9 @@ from mage_dbt.plan import Plan
 EVENTS_FILE = "events.jsonl"
 JOB_FILE = "job.json"
 
+DESCRIBE = "describe"
+"""A job's command that runs nothing: it tells what dbt makes of the commit (`worker.describe`)."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,6 +53,8 @@ class Job:
     target: str = ""
     keep_views: bool = False
     """Whether a full refresh that drops views which it does not rebuild is refused."""
+    fresh: bool = False
+    """Whether dbt parses all of it for this job, as its configuration reads the clock."""
     details: bool = False
     """Whether somebody looks at the plan: then it also has row estimates and stale sources."""
 
@@ -75,6 +80,7 @@ class Job:
             "notes": list(self.notes),
             "target": self.target,
             "keep_views": self.keep_views,
+            "fresh": self.fresh,
             "details": self.details,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +101,7 @@ class Job:
             nodes=data["nodes"],
             target=data["target"],
             keep_views=data["keep_views"],
+            fresh=data["fresh"],
             details=data["details"],
             **{name: tuple(data[name]) for name in lists},
         )

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.worker import Job, parent
+from mage_dbt.worker import DESCRIBE, Job, parent
+from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
 from mage_dbt.worker.session import Session, arguments_of, refusal
@@ -36,11 +37,15 @@ def _run(job: Job, answer: IO[str]) -> None:
     target = job.folder / "target"
     target.mkdir(exist_ok=True)
     partial_parse = job.parsed / "partial_parse.msgpack"
-    if partial_parse.exists():
+    if partial_parse.exists() and not job.fresh:
         shutil.copy(partial_parse, target)
     common = arguments_of(job)
     try:
         project = Project.parse(common)
+        if job.command == DESCRIBE:
+            project.warm(common)
+            answer.write(json.dumps({"refused": "", **describe(project)}) + "\n")
+            return
     except NotParsed as error:
         answer.write(json.dumps(refusal("parse", str(error))) + "\n")
         return

@@ -1,4 +1,7 @@
-"""What the workspace keeps of a parsed commit: its models for the pickers, its nodes for reruns."""
+"""What dbt makes of a commit, with one set of variables, one target and one environment.
+
+Of what every run of the commit finds it is kept: its models for the pickers, its nodes for reruns.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,16 @@ from typing import Any
 from dbt.contracts.graph.manifest import Manifest
 
 from mage_dbt.worker.nodes import EXECUTABLE, name_of
+from mage_dbt.worker.project import Project
 
 
-def describe(manifest: Manifest) -> dict[str, Any]:
-    """Plain data, for `ready.json`."""
+def describe(project: Project) -> dict[str, Any]:
+    """Plain data; `project` is warm. See `commit.Graph`."""
+    manifest = project.manifest
     return {
         "dbt_version": version("dbt-core"),
+        "profile": project.config.profile_name,
+        "target": project.config.target_name,
         "adapter": manifest.metadata.adapter_type,
         "models": [
             {

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import dbt.adapters.factory
-from dbt.cli.main import dbtRunner
 
-from mage_dbt.worker import Job
+from mage_dbt.worker import DESCRIBE, Job
 from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
+from mage_dbt.worker.packages import bring
 from mage_dbt.worker.parent_process import LONGEST_MESSAGE, Task
 from mage_dbt.worker.project import QUIET, NotParsed, Project
-from mage_dbt.worker.session import Session, arguments_of, message_of
+from mage_dbt.worker.session import Session, arguments_of
 from mage_dbt.worker.session_names import name_sessions
 
 
@@ -59,20 +59,27 @@ def serve(answer: IO[str]) -> None:
 
 def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     arguments = [*task.dbt_arguments, *QUIET]
-    if task.deps:
-        done = dbtRunner().invoke(["deps", *_without(arguments, "--target-path")])
-        if not done.success:
-            return None, {"failed": "packages", "message": message_of(done.exception)}
+    notes: list[str] = []
+    if task.packages:
+        where = Path(task.packages), Path.cwd()
+        brought = bring(_without(arguments, "--target-path"), *where)
+        if brought.failed:
+            declared = list(brought.declared)
+            return None, {"failed": "packages", "message": brought.failed, "declared": declared}
+        notes = brought.notes
     arguments += ["--vars", json.dumps(dict(task.variables))]
     try:
-        project = Project.parse(arguments)
+        project = Project.parse(arguments, watch_clock=task.describe)
+        # What was parsed stays: no collection from here on looks through all of it.
+        gc.freeze()
+        project.warm(arguments)
     except NotParsed as error:
         return None, {"failed": "parse", "message": str(error)}
-    # What was parsed stays: no collection from here on looks through all of it.
-    gc.freeze()
-    project.warm(arguments)
     dbt.adapters.factory.reset_adapters()
-    return project, {"failed": "", **(describe(project.manifest) if task.describe else {})}
+    if not task.describe:
+        return project, {"failed": ""}
+    told = {"notes": notes, "clock": project.clock, "graph": describe(project)}
+    return project, {"failed": "", **told}
 
 
 class _Forks:
@@ -151,6 +158,9 @@ def _carry(project: Project, job: Job, answer: int) -> None:
     name_sessions(job.run, job.caller)
     (job.folder / "target").mkdir(exist_ok=True)
     with os.fdopen(answer, "w", buffering=1) as told:
+        if job.command == DESCRIBE:
+            told.write(json.dumps({"refused": "", **describe(project)}) + "\n")
+            return
         Session(job, project, arguments_of(job)).carry(
             lambda plan: told.write(json.dumps(plan) + "\n"), orders.wait_for_start
         )

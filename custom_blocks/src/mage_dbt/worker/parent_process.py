@@ -51,8 +51,8 @@ class Task:
 
     dbt_arguments: tuple[str, ...]
     variables: Mapping[str, Any]
-    deps: bool = False
-    """Whether to bring the packages first, with dbt's own command."""
+    packages: str = ""
+    """The store of packages, to bring the project's first; empty where they are there."""
     describe: bool = False
     """Whether the answer tells the commit's models and nodes."""
 
@@ -126,9 +126,22 @@ class Parent:
 
         `tidy` is called once it has ended.
         """
+        self.name = name
+        words = task.dbt_arguments
+        self._manifest = Path(words[words.index("--target-path") + 1]) / MANIFEST
+        self._tidy = tidy
+        self.told: Future[dict[str, Any]] = Future()
+        """What it answered once it has parsed; ParentGone when it ended before that."""
+        self._guard = threading.Lock()
+        self._asked: deque[Future[Forked]] = deque()
+        self._children: dict[int, Forked] = {}
+        self._gone = ""
+        self._kept = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._log = (folder / "warm.log").open("a+b")
         with theirs:
+            # Before there is a process: what cannot be sent leaves none behind.
+            self._socket.send(task.to_bytes())
+            self._log = (folder / "warm.log").open("a+b")
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "mage_dbt.worker.dbt_process"),
@@ -142,18 +155,12 @@ class Parent:
                 start_new_session=True,
                 text=True,
             )
-        self.name = name
-        words = task.dbt_arguments
-        self._manifest = Path(words[words.index("--target-path") + 1]) / MANIFEST
-        self._tidy = tidy
-        self.told: Future[dict[str, Any]] = Future()
-        """What it answered once it has parsed; ParentGone when it ended before that."""
-        self._guard = threading.Lock()
-        self._asked: deque[Future[Forked]] = deque()
-        self._children: dict[int, Forked] = {}
-        self._gone = ""
-        self._socket.send(task.to_bytes())
-        threading.Thread(target=self._listen, name=f"warm {name}", daemon=True).start()
+        try:
+            threading.Thread(target=self._listen, name=f"warm {name}", daemon=True).start()
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
 
     @property
     def pid(self) -> int:
@@ -177,6 +184,19 @@ class Parent:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
+
+    def __enter__(self) -> Parent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends it, unless somebody has taken it over by `keep`."""
+        if not self._kept:
+            self.close()
+
+    def keep(self) -> Parent:
+        """From now on whoever calls this ends it: it outlives the block that began it."""
+        self._kept = True
+        return self
 
     def fork(self, folder: Path, descriptors: Sequence[int]) -> Forked:
         """A child for the run in `folder`. Raises ParentGone."""

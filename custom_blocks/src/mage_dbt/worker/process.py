@@ -53,6 +53,24 @@ class ProcessWorker:
         return self._child.pid
 
     def plan(self) -> Plan:
+        answer = self._first_answer()
+        return Plan(
+            commit=self._job.commit,
+            nodes=tuple(PlannedNode.from_json(one) for one in answer["nodes"]),
+            warnings=tuple(answer["warnings"]),
+            notes=(*self._job.notes, *answer["notes"]),
+            command=self._job.command,
+            flags=self._job.flags,
+            variables=self._job.variables,
+            target=self._job.target,
+            threads=answer["threads"],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """For a job whose command is `DESCRIBE`: its answer, see `worker.describe`."""
+        return self._first_answer()
+
+    def _first_answer(self) -> dict[str, Any]:
         line = self._answer.readline()
         if not line:
             code = self._child.wait()
@@ -65,17 +83,7 @@ class ProcessWorker:
             self.stop()
             error = BadSelection if answer["refused"] == "selection" else RequestError
             raise error(answer["message"], answer["hint"])
-        return Plan(
-            commit=self._job.commit,
-            nodes=tuple(PlannedNode.from_json(one) for one in answer["nodes"]),
-            warnings=tuple(answer["warnings"]),
-            notes=(*self._job.notes, *answer["notes"]),
-            command=self._job.command,
-            flags=self._job.flags,
-            variables=self._job.variables,
-            target=self._job.target,
-            threads=answer["threads"],
-        )
+        return answer
 
     def hold(self, descriptor: int) -> None:
         with suppress(OSError):  # it is dead, and holds nothing

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dbt.mp_context
@@ -77,6 +77,7 @@ class Project:
         ) -> Graph:
             if manifest is not ours.manifest:
                 return ours._compile(compiler, manifest, write, add_test_edges)
+            ours.config = compiler.config
             faster = add_test_edges and bool(getattr(get_flags(), "USE_FAST_TEST_EDGES", False))
             wanted = (add_test_edges, faster)
             if wanted not in ours._graphs:
@@ -84,7 +85,11 @@ class Project:
             return ours._graphs[wanted]
 
         Compiler.compile = compile_once
+        self.clock: tuple[str, ...] = ()
+        """What of the configuration depends on when it was parsed, where that was looked for."""
         self._known = __version__.startswith(KNOWN)
+        self.config: Any = None
+        """dbt's own answer to what profile and target are; known once a command has begun."""
         self._selector: Selector | None = None
         self._shortcuts: Shortcuts | None = None
         if self._known:
@@ -97,12 +102,20 @@ class Project:
         dbt.task.runnable.write_manifest = lambda *_: None
 
     @classmethod
-    def parse(cls, arguments: Sequence[str]) -> Project:
+    def parse(cls, arguments: Sequence[str], watch_clock: bool = False) -> Project:
         """Raises NotParsed, with dbt's message."""
-        parsed = dbtRunner().invoke(["parse", *arguments])
+        found: Mapping[str, None] = {}
+        with ExitStack() as stack:
+            if watch_clock and __version__.startswith(KNOWN):
+                from mage_dbt.worker.clock_reads import clock_reads
+
+                found = stack.enter_context(clock_reads())
+            parsed = dbtRunner().invoke(["parse", *arguments])
         if not parsed.success or not isinstance(parsed.result, Manifest):
             raise NotParsed(scrub(str(parsed.exception or "dbt gave no reason.").strip()))
-        return cls(parsed.result)
+        project = cls(parsed.result)
+        project.clock = tuple(found)
+        return project
 
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
@@ -123,7 +136,10 @@ class Project:
             return self.invoke(words, listener)
 
     def warm(self, arguments: Sequence[str]) -> None:
-        """Does what any job would have to do first, without a connection to the warehouse."""
+        """Does what any job would have to do first, without a connection to the warehouse.
+
+        Raises NotParsed when no job could be: the graph does not compile, because it has a cycle.
+        """
         for name in IMPORTED_LATE:
             with suppress(ImportError):
                 importlib.import_module(name)
@@ -133,8 +149,9 @@ class Project:
 
         one = next((node for node in self.manifest.nodes.values()), None)
         select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
-        self.invoke_selected(["build", *arguments, *select], enough, None)
-        # dbt's reason, where there is another, is told by the jobs, which will meet it too.
+        done = self.invoke_selected(["build", *arguments, *select], enough, None)
+        if not self._graphs:
+            raise NotParsed(scrub(str(done.exception or "dbt gave no reason.").strip()))
         if self._selector and WITHOUT_TESTS in self._graphs:
             self._selector.learn(self._graphs[WITHOUT_TESTS].nodes())
         if self._shortcuts:
