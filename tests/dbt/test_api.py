@@ -423,7 +423,7 @@ def test_a_body_that_is_no_json_object_of_ours_is_refused_by_what_is_wrong(
         ({"operation": 7}, "request-error", "operation"),
         ({"select": {"a": 1}}, "request-error", "select"),
         ({"select": "--full-refresh"}, "bad-selection", "not a model name"),
-        ({"variables": {"size": 1, "sise": 2}}, "bad-variable", "Did you mean size"),
+        ({"variables": {"size": 1, "2nd": 2}}, "bad-variable", "begins with a letter"),
         ({"variables": []}, "request-error", "variables"),
         ({"operation": "command", "command": "clean"}, "bad-command", "not allowed"),
         ({"why": "x" * 3000}, "request-error", "2000"),

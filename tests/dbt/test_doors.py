@@ -15,6 +15,7 @@ from mage_dbt.errors import Forbidden, RequestError
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from mage_dbt.workspace.secret_files import read_or_make
+from tests.groups_header import groups_header
 from tests.harness import runner as runners
 from tests.harness.database import Database
 from tests.harness.runner import Runner
@@ -51,6 +52,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, server: Database) -> Itera
 
 
 def at(socket: Path, **headers: str) -> httpx.Client:
+    """`X_Forwarded_Groups` holds groups with commas between; they are told as the proxy does."""
+    if groups := headers.pop("X_Forwarded_Groups", ""):
+        told = groups_header(*groups.split(","), secret=headers["X_Workspace_Proxy"])
+        headers["X_Forwarded_Groups"] = told
     return httpx.Client(
         transport=httpx.HTTPTransport(uds=str(socket)),
         base_url=ADDRESS.replace("https", "http"),
@@ -163,7 +168,7 @@ def test_an_analysts_full_refresh_takes_no_view_along(guarded: Runner) -> None:
         assert refused.status_code == 422 and "facts_view" in refused.text
         begun = http.post("/runner/v1/runs", json=whole).json()
     run = guarded.over(guarded.client.run(begun["id"]))
-    assert run.state is RunState.ERROR and "not rebuild: analytics.by_hand" in run.detail
+    assert run.state is RunState.ERROR and "not rebuild: view analytics.by_hand" in run.detail
     with pytest.raises(RequestError, match="by_hand"):
         guarded.client.plan(Request.parse({**whole, "caller": "otto@example.com"}))
     with person(guarded, "ana@example.com") as http:

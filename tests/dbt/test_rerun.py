@@ -126,7 +126,7 @@ def test_after_a_failing_test_the_model_it_reads_is_built_again(runner: Runner) 
     assert why["numbers"].startswith("its test unique_numbers_id failed at")
     assert why["facts"] == "downstream of numbers"
     assert "apart" not in why
-    assert any(text.startswith("facts has succeeded since") for text in plan["notes"])
+    assert plan["notes"] == []  # what is planned is not called left out
     rerun = runner.run(operation="rerun_failed", of=failed.id)
     assert rerun.state is RunState.SUCCESS, rerun.detail
     assert set(why) == names(rerun)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mage_dbt.errors import BadVariable, Conflict, NotFound
+from mage_dbt.errors import Conflict, NotFound
 from mage_dbt.request import Request
 from mage_dbt.run import NodeResult, Run, RunState
 from tests.harness.runner import Runner
@@ -102,12 +102,13 @@ def test_a_rerun_runs_what_failed_and_was_skipped_and_nothing_else(runner: Runne
         runner.ask(operation="rerun_failed", of=rerun.id)
 
 
-def test_variables_reach_dbt_and_an_unknown_one_is_refused(runner: Runner) -> None:
+def test_variables_reach_dbt_and_one_that_nothing_reads_is_said(runner: Runner) -> None:
     run = runner.run(select="numbers", variables={"size": 5})
     assert run.state is RunState.SUCCESS, run.detail
     assert node(run, "numbers").rows == 5
-    with pytest.raises(BadVariable, match='no variable "sise". Did you mean size'):
-        runner.ask(select="numbers", variables={"sise": 5})
+    run = runner.run(select="numbers", variables={"sise": 5})
+    assert run.state is RunState.SUCCESS and node(run, "numbers").rows == 3
+    assert any('seems to read "sise". Did you mean size' in text for text in run.warnings)
 
 
 def test_an_unknown_model_fails_and_suggests_the_nearest(runner: Runner) -> None:

@@ -80,7 +80,6 @@ def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:
 
 def test_what_is_refused_says_why_and_ends_with_status_two(runner: Runner) -> None:
     for arguments, says in (
-        (["run", "--var", "sise=4"], "Did you mean size"),
         (["run", "--var", "size"], "NAME=VALUE"),
         (["run", "full_refresh"], "needs the models"),
         (["run", "command", "--command", "clean"], "not allowed"),
@@ -93,6 +92,12 @@ def test_what_is_refused_says_why_and_ends_with_status_two(runner: Runner) -> No
         assert "Traceback" not in done.stderr
         refused = json.loads(tool(runner, *arguments, "--json").stdout)
         assert says in f"{refused['error']} {refused['hint']}"
+
+
+def test_a_variable_that_nothing_seems_to_read_is_warned_of(runner: Runner) -> None:
+    done = tool(runner, "plan", "--var", "sise=4")
+    assert done.returncode == 0, done.stderr
+    assert "Did you mean size" in done.stdout
 
 
 def test_a_run_that_fails_ends_with_status_one(runner: Runner) -> None:

@@ -32,7 +32,7 @@ def test_a_pipeline_run_leaves_a_row_a_node_and_readable_lines(workspace: Worksp
     assert '"message": "Plan: 3 nodes"' in log
     assert "success  facts" in log
     run = workspace.run_of(number)
-    assert run.why == "the test asks" and run.request["select"] == ["facts"]
+    assert run.why == "the test asks" and run.request["models"] == ["facts"]
 
 
 def test_a_preview_runs_nothing_and_shows_what_would_be_dropped(workspace: Workspace) -> None:
@@ -59,7 +59,6 @@ def test_a_full_refresh_rebuilds_the_model_and_what_depends_on_it(workspace: Wor
     [
         ("single_model_rerun", {"model": "fact"}, "Did you mean facts"),
         ("single_model_rerun", {"model": ""}, "No model was chosen"),
-        ("single_model_rerun", {"model": "facts", "variables": "sise: 3"}, "Did you mean size"),
         ("single_model_rerun", {"model": "facts", "variables": "- [x"}, "cannot be read"),
         ("dbt_command", {"command": "clean"}, "not allowed here"),
         ("dbt_command", {"command": "build; rm -rf x"}, "not allowed here"),
@@ -71,6 +70,12 @@ def test_what_cannot_be_done_fails_the_pipeline_with_the_reason(
     number = workspace.trigger(pipeline, **variables)
     assert workspace.ended(number) == "failed"
     assert says in workspace.block_log(pipeline, number)
+
+
+def test_a_variable_that_nothing_seems_to_read_is_warned_of(workspace: Workspace) -> None:
+    number = workspace.trigger("single_model_rerun", model="facts", variables="sise: 3")
+    assert workspace.ended(number) == "completed"
+    assert "Did you mean size" in workspace.block_log("single_model_rerun", number)
 
 
 def test_a_failure_fails_run_block_and_pipeline_and_retry_reruns_only_what_is_left(

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.groups_header import groups_header
 from tests.harness.login import try_to_sign_in
 from tests.login import wire
 from tests.login.attack import SIGN_IN, Target, attack, one_of
@@ -102,13 +103,14 @@ SPELLINGS = (
     "people", f"{len(SPELLINGS)} spellings of forged headers beside Ana's own login, once and twice"
 )
 def _spellings(target: Target) -> str:
+    secret = target.mirror.home.proxy_people_secret.read_text()
     for name in SPELLINGS:
         for headers in ([f"{name}: forged"], [f"{name}: forged", f"{name}: forged too"]):
             seen = target.arrived(*headers)
             text = str(seen)
             assert "forged" not in text, (name, seen)
             assert seen["x-forwarded-email"] == ["ana@example.com"]
-            assert seen["x-forwarded-groups"] == ["analysts"]
+            assert seen["x-forwarded-groups"] == [groups_header("analysts", secret=secret)]
             assert len(seen["x-workspace-proxy"]) == 1
     return "Ana arrives as Ana, an analyst; none of it does"
 

@@ -18,6 +18,7 @@ from mage_dbt.home import Home
 from mage_dbt.settings import PROVIDERS
 from mage_dbt.workspace import proxies
 from mage_dbt.workspace.secret_files import read_or_make
+from tests.groups_header import groups_header
 from tests.harness import environments
 from tests.harness.login import STRANGER, Login, running, try_to_sign_in, wait_for_answer
 from tests.harness.ports import free_ports
@@ -64,7 +65,7 @@ def test_a_person_arrives_with_name_and_groups_and_without_cookie(doors_open: Lo
     secret = doors_open.home.proxy_people_secret.read_text()
     assert ["x-workspace-proxy", secret] in headers
     assert ["x-forwarded-email", "ana@example.com"] in headers
-    assert ["x-forwarded-groups", "analysts"] in headers
+    assert ["x-forwarded-groups", groups_header("analysts", secret=secret)] in headers
     assert ["x-forwarded-preferred-username", "ana"] in headers
     assert not [one for one in headers if one[0] in ("cookie", "authorization")]
 
@@ -94,7 +95,7 @@ def test_a_machine_arrives_with_its_name_and_without_its_token(doors_open: Login
     secret = doors_open.home.proxy_machines_secret.read_text()
     assert ["x-workspace-proxy", secret] in seen["headers"]
     assert ["x-forwarded-email", "ci-bot"] in seen["headers"]
-    assert ["x-forwarded-groups", "operators"] in seen["headers"]
+    assert ["x-forwarded-groups", groups_header("operators", secret=secret)] in seen["headers"]
     assert not [one for one in seen["headers"] if one[0] in ("cookie", "authorization")]
 
 

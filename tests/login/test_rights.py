@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,9 +43,9 @@ def groups_seen(client: httpx.Client) -> str:
     answer = client.get("/api/pipelines")
     if answer.status_code != 200:
         return str(answer.status_code)
-    return ",".join(
-        value for name, value in answer.json()["headers"] if name == "x-forwarded-groups"
-    )
+    told = [value for name, value in answer.json()["headers"] if name == "x-forwarded-groups"]
+    encoded = [one.removeprefix("Basic ") for one in ",".join(told).split(",") if one]
+    return ",".join(base64.b64decode(one).decode().partition(":")[0] for one in encoded)
 
 
 def wait_for_groups(client: httpx.Client, wanted: str) -> None:

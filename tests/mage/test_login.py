@@ -21,6 +21,7 @@ import pytest
 
 from mage_dbt.api.mage_relay import MageRelay
 from mage_dbt.workspace.secret_files import read_or_make
+from tests.groups_header import groups_header
 from tests.harness.mage import Mage
 from tests.harness.waiting import wait_until
 
@@ -70,11 +71,13 @@ def mage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mage]:
 
 
 def headers(mage: Mage, name: str, groups: str | None = None) -> dict[str, str]:
+    secret = mage.home.proxy_people_secret.read_text()
+    given = GROUPS[name] if groups is None else groups
     return {
         "Host": HOST,
-        "X-Workspace-Proxy": mage.home.proxy_people_secret.read_text(),
+        "X-Workspace-Proxy": secret,
         "X-Forwarded-Email": name,
-        "X-Forwarded-Groups": GROUPS[name] if groups is None else groups,
+        "X-Forwarded-Groups": groups_header(given, secret=secret),
     }
 
 

@@ -160,7 +160,7 @@ def test_deps_in_a_dbt_block_runs_nothing(in_mage: InMage) -> None:
 
 def test_unreadable_vars_are_refused_by_name(in_mage: InMage) -> None:
     (said,) = in_mage(dbt_block("run", "--vars 5"))
-    assert said.startswith("BadVariable --vars '5' is not a mapping.")
+    assert said.startswith("BadVariable --vars '5': Variables are names with values")
 
 
 def test_patching_again_changes_nothing(mage_python: Path) -> None:

@@ -19,6 +19,7 @@ from mage_dbt.errors import Malformed
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.secret_files import read_or_make
+from tests.groups_header import groups_header
 from tests.harness.waiting import wait_until
 from tests.unit.login_settings import LOGIN
 
@@ -43,10 +44,17 @@ class Behind:
     def connect(self, *headers: str, line: str, body: bytes = b"") -> socket.socket:
         secret = self.home.proxy_people_secret.read_text()
         ours = [f"X-Workspace-Proxy: {secret}", "Host: mage.example.com"]
+        groups = "X-Forwarded-Groups: "
+        told = [
+            groups + groups_header(one.removeprefix(groups), secret=secret)
+            if one.startswith(groups)
+            else one
+            for one in headers
+        ]
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)
         connection.connect(str(self.home.people_mage_socket))
-        head = "\r\n".join([line, *ours, *headers]) + "\r\n\r\n"
+        head = "\r\n".join([line, *ours, *told]) + "\r\n\r\n"
         connection.sendall(head.encode("latin-1") + body)
         return connection
 

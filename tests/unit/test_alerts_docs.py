@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from mage_dbt.alerts.deadline import UNSET_AFTER
 from mage_dbt.alerts.post import Patience
 from mage_dbt.alerts.watcher import BROKEN_FOR, NEWS_FOR, SETTLE
-from mage_dbt.home import Home
-from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import programs
-from mage_dbt.workspace.programs import Databases
+from mage_dbt.settings import CHECKOUT
 
 DOCS = CHECKOUT / "docs"
 
@@ -42,16 +38,3 @@ def test_links_inside_a_page_lead_to_a_heading(page: str) -> None:
     anchors = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
     for target in re.findall(r"\]\(#([^)]+)\)", text):
         assert target in anchors, target
-
-
-def test_mage_gets_what_its_own_alerts_may_read_and_the_address_people_use(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MAGE_ALERT_SLACK", "https://hooks.example.com/x")
-    monkeypatch.setenv("OTHER_SECRET", "x")
-    settings = Settings.load({"MAGE_PUBLIC_URL": "https://mage.example.com"}, tmp_path / "no.env")
-    program = programs.mage(settings, Home(settings.workspace_home), Databases("", "", {}))
-    assert program.environment["MAGE_ALERT_SLACK"] == "https://hooks.example.com/x"
-    assert program.environment["MAGE_PUBLIC_HOST"] == "https://mage.example.com"
-    assert "OTHER_SECRET" not in program.environment
-    assert "`MAGE_ALERT_` reach Mage" in text_of("alerts.md")

@@ -58,3 +58,11 @@ def test_what_is_not_on_the_list_is_refused_by_name(text: str, says: str) -> Non
     with pytest.raises(RequestError) as caught:
         Command.parse(text)
     assert says in str(caught.value)
+
+
+def test_a_selector_of_the_project_is_named_alone() -> None:
+    command = Command.parse("build --selector nightly --fail-fast")
+    assert command.flags == ("--selector", "nightly", "--fail-fast")
+    for text in ("build --selector", "build --selector=-x", "build --selector n --select a"):
+        with pytest.raises(RequestError, match="--selector"):
+            Command.parse(text)

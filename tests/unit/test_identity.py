@@ -16,6 +16,7 @@ from mage_dbt.identity.person import Person
 from mage_dbt.identity.role import Role
 from mage_dbt.request import Operation, Request
 from mage_dbt.settings import Settings
+from tests.groups_header import groups_header
 from tests.unit.login_settings import LOGIN
 
 GROUPS = Groups.of(Settings.load(LOGIN, Path("/no/such.env")))
@@ -26,17 +27,40 @@ def headers(*given: tuple[str, str]) -> Callable[[str], list[str]]:
 
 
 def person(*groups: str, name: str = "ana@example.com", secret: str = "s") -> Person:
-    listed = [("X-Forwarded-Groups", one) for one in groups]
+    listed = [("X-Forwarded-Groups", groups_header(*one.split(";"), secret="s")) for one in groups]
     given = [("X-Workspace-Proxy", secret), ("X-Forwarded-Email", name), *listed]
     return Person.read(headers(*given), "s", GROUPS)
 
 
 def test_the_highest_role_that_a_group_gives_is_the_persons() -> None:
     assert person("everybody").role is Role.VIEWER
-    assert person("everybody,data").role is Role.ANALYST
+    assert person("everybody;data").role is Role.ANALYST
     assert person("owners", "everybody").role is Role.OWNER
-    assert person("x , operators").role is Role.OPERATOR
+    assert person("x;operators").role is Role.OPERATOR
     assert person("data", name="Ana@Example.com").name == "ana@example.com"
+
+
+def test_a_group_whose_name_looks_like_a_list_gives_only_what_it_is_itself() -> None:
+    assert person("everybody;guests,owners").role is Role.VIEWER
+    for plain in (
+        "owners",
+        "everybody,owners",
+        "Basic owners",
+        "Basic b3duZXJz",
+        "Basic b3duZXJzOng=",
+    ):
+        given = [("X-Workspace-Proxy", "s"), ("X-Forwarded-Email", "ana@example.com")]
+        with pytest.raises(Forbidden, match="in no group"):  # the proxy writes it otherwise
+            Person.read(headers(*given, ("X-Forwarded-Groups", plain)), "s", GROUPS)
+    named = {**LOGIN, "LOGIN_OWNER_GROUPS": 'owners, "CN=chiefs,OU=bi,DC=x"'}
+    settings = Settings.load(named, Path("/no/such.env"))
+    assert settings.login_owner_groups == ("owners", "CN=chiefs,OU=bi,DC=x")
+    assert Settings.load(settings.as_environment(), Path("/no/such.env")) == settings
+    given = [
+        *(("X-Workspace-Proxy", "s"), ("X-Forwarded-Email", "ana@example.com")),
+        ("X-Forwarded-Groups", groups_header("CN=chiefs,OU=bi,DC=x", "데이터", secret="s")),
+    ]
+    assert Person.read(headers(*given), "s", Groups.of(settings)).role is Role.OWNER
 
 
 def test_somebody_in_no_group_is_told_so_by_name() -> None:
@@ -53,7 +77,7 @@ def test_without_the_proxys_secret_nothing_is_believed(secret: str) -> None:
 
 def test_two_secrets_no_secret_or_two_names_are_nobody() -> None:
     secret, name = ("X-Workspace-Proxy", "s"), ("X-Forwarded-Email", "a@b.example")
-    group = ("X-Forwarded-Groups", "owners")
+    group = ("X-Forwarded-Groups", groups_header("owners", secret="s"))
     for given in ([name, group], [secret, secret, name, group], [secret, name, name, group]):
         with pytest.raises(Unauthorized):
             Person.read(headers(*given), "s", GROUPS)
@@ -76,6 +100,7 @@ def test_dbts_own_full_refresh_is_for_operators_and_the_pipelines_for_analysts()
     assert needed(operation="full_refresh", select="a") is Role.ANALYST
     assert needed(operation="command", command="run --full-refresh -s a") is Role.OPERATOR
     assert needed(operation="command", command="seed --full-refresh") is Role.OPERATOR
+    assert needed(operation="command", command="run --empty -s a") is Role.OPERATOR
 
 
 def test_every_operation_is_on_the_list_of_what_it_needs() -> None:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from mage_dbt.clock import Clock
+from mage_dbt.command import Command
 from mage_dbt.commit import Commit, KnownNode
 from mage_dbt.errors import NothingLeft
 from mage_dbt.history import Changes
@@ -17,6 +18,7 @@ from mage_dbt.ledger.ledger import Outcome
 from mage_dbt.plan import PlannedNode
 from mage_dbt.run import NodeResult, Run, RunState
 from mage_dbt.runner.rerun import Chapter, Rerun, choose
+from mage_dbt.windows import Filled, Window
 
 BEGUN = datetime(2026, 11, 22, 23, 0, tzinfo=UTC)  # 08:00 in Seoul
 CLOCK = Clock(ZoneInfo("Asia/Seoul"), BEGUN + timedelta(minutes=31))
@@ -125,7 +127,13 @@ def chosen(
     nodes: tuple[PlannedNode, ...] = PLANNED,
 ) -> Rerun:
     found = outcomes(root) if latest is None else latest
-    return choose([Chapter(root, nodes, changes)], found, on, builds, CLOCK)
+    command = Command("build" if builds else "test")
+    return choose([Chapter(root, nodes, changes)], found, on, command, CLOCK)
+
+
+def told(found: Rerun) -> tuple[str, ...]:
+    """All that is said when nothing of what is left out comes back into the plan."""
+    return (*(one.told(()) for one in found.left_out), *found.notes)
 
 
 def test_what_failed_and_was_skipped_is_left_and_says_when() -> None:
@@ -135,7 +143,7 @@ def test_what_failed_and_was_skipped_is_left_and_says_when() -> None:
         REPORT.node: f"skipped at 08:04 in run {ROOT} because fct_order did not pass",
         TEST.node: f"skipped at 08:04 in run {ROOT}",
     }
-    assert found.notes == ()
+    assert told(found) == ()
 
 
 def test_what_was_never_reached_is_left() -> None:
@@ -149,9 +157,9 @@ def test_what_succeeded_since_is_left_out_and_named_with_its_run() -> None:
     fixed = run(result("fct_order", "success"), id=OTHER)
     found = chosen(commit(*PLANNED), outcomes(FAILED) | outcomes(fixed, 10))
     assert set(found.nodes) == {REPORT.node, TEST.node}
-    assert found.notes == (
-        f"fct_order has succeeded since, by 08:10 in run {OTHER} (Mage): left out.",
-    )
+    said = f"fct_order has succeeded since, by 08:10 in run {OTHER} (Mage): left out."
+    assert told(found) == (said,)
+    assert found.left_out[0].told({FCT.node}) == ""
 
 
 def test_when_all_has_succeeded_since_nothing_is_left_and_the_run_is_named() -> None:
@@ -204,7 +212,7 @@ def test_a_renamed_model_that_has_passed_under_its_new_name_is_left_out() -> Non
         Chapter(second, (new, REPORT), SAME),
     ]
     latest = outcomes(FAILED) | outcomes(second, 10)
-    found = choose(story, latest, commit(STG, new, REPORT), True, CLOCK)
+    found = choose(story, latest, commit(STG, new, REPORT), Command("build"), CLOCK)
     assert set(found.nodes) == {REPORT.node}
     assert found.nodes[REPORT.node] == f"failed at 08:10 in run {OTHER}"
 
@@ -212,19 +220,19 @@ def test_a_renamed_model_that_has_passed_under_its_new_name_is_left_out() -> Non
 def test_a_deleted_model_is_left_out_with_its_tests() -> None:
     found = chosen(commit(STG, REPORT))
     assert set(found.nodes) == {REPORT.node}
-    assert found.notes == ("fct_order was deleted since, and 1 of its tests with it: left out.",)
+    assert told(found) == ("fct_order was deleted since, and 1 of its tests with it: left out.",)
 
 
 def test_when_git_cannot_compare_it_says_that_renames_cannot_be_told() -> None:
     found = chosen(commit(STG, REPORT), changes=None)
     assert set(found.nodes) == {REPORT.node}
-    assert "git cannot compare aaaaaaa with ccccccc" in found.notes[0]
+    assert "git cannot compare aaaaaaa with ccccccc" in told(found)[0]
 
 
 def test_a_disabled_model_is_left_out() -> None:
     found = chosen(commit(STG, REPORT, TEST, disabled=(FCT,)))
     assert FCT.node not in found.nodes
-    assert "fct_order is disabled at ccccccc: left out." in found.notes
+    assert "fct_order is disabled at ccccccc: left out." in told(found)
 
 
 def test_when_all_that_failed_was_deleted_nothing_is_left() -> None:
@@ -238,7 +246,7 @@ def test_a_run_that_never_got_a_plan_runs_whole() -> None:
 
 
 def test_a_run_in_which_every_node_passed_and_that_failed_runs_whole() -> None:
-    root = run(result("stg", "success"), result("end", "error", "operation"))
+    root = run(result("stg", "success"))
     found = chosen(commit(STG), root=root, nodes=(STG,))
     assert found.nodes == {} and "Every node" in found.notes[0]
 
@@ -254,4 +262,56 @@ def test_a_node_that_a_rerun_added_is_left_when_it_failed_there() -> None:
     )
     story = [Chapter(FAILED, PLANNED, SAME), Chapter(second, (FCT, REPORT, TEST, new), SAME)]
     latest = outcomes(FAILED) | outcomes(second, 10)
-    assert set(choose(story, latest, commit(*PLANNED, new), True, CLOCK).nodes) == {new.node}
+    found = choose(story, latest, commit(*PLANNED, new), Command("build"), CLOCK)
+    assert set(found.nodes) == {new.node}
+    assert set(found.planned) == {one.node for one in (*PLANNED, new)}
+
+
+def test_a_failed_test_builds_no_model_that_nobody_asked_for() -> None:
+    test = planned("refers", "fct_order", "dim", kind="test")
+    root = run(result("fct_order", "success"), result("refers", "fail", "test"))
+    found = chosen(commit(FCT, planned("dim"), test), root=root, nodes=(FCT, test))
+    assert set(found.nodes) == {FCT.node, test.node}
+
+
+def test_a_hook_that_failed_alone_is_named_with_what_runs_for_it() -> None:
+    hook = PlannedNode("operation.shop.end", "end", "operation")
+    root = run(result("stg", "success"), result("end", "error", "operation"))
+    found = chosen(commit(STG, hook), root=root, nodes=(STG,))
+    assert found.nodes == {} and found.notes == (
+        "Only the hook end failed. dbt runs hooks together with nodes, so its node runs again.",
+    )
+    passed = outcomes(root) | outcomes(run(result("end", "success", "operation"), id=OTHER), 10)
+    with pytest.raises(NothingLeft, match="The hook end has succeeded since, by 08:10"):
+        chosen(commit(STG, hook), passed, root=root, nodes=(STG,))
+
+
+def year(begin: int, end: int) -> Window:
+    return Window(datetime(begin, 1, 1, tzinfo=UTC), datetime(end, 1, 1, tzinfo=UTC))
+
+
+def filling(
+    *results: Filled, status: str = "partial success", command: str = "build"
+) -> Mapping[str, tuple[Window, ...]]:
+    root = run(result("fct_order", status))
+    story = [Chapter(root, (FCT,), SAME)]
+    filled = {FCT.node: results}
+    latest = outcomes(root)
+    found = choose(story, latest, commit(FCT), Command.parse(command), CLOCK, filled)
+    assert set(found.nodes) == {FCT.node} and found.begun_at == BEGUN
+    return found.gaps
+
+
+def test_the_windows_that_no_later_run_filled_run_again() -> None:
+    partial = Filled((year(2022, 2023), year(2024, 2026)), (year(2023, 2024),))
+    newest = Filled((year(2025, 2026),))
+    assert filling(partial) == {FCT.node: (year(2023, 2024),)}
+    assert filling(partial, newest, status="success") == {FCT.node: (year(2023, 2024),)}
+
+
+def test_a_model_of_which_no_batch_was_filled_runs_as_at_first() -> None:
+    nothing = Filled((), (year(2022, 2026),))
+    assert filling(nothing, status="error") == {}
+    cut_off = Filled((), (year(2022, 2026),), cut_off=True)
+    assert filling(cut_off, status="error") == {FCT.node: (year(2022, 2026),)}
+    assert filling(cut_off, status="error", command="build --full-refresh") == {}

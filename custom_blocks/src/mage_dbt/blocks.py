@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from mage_dbt import report
 from mage_dbt.client import RunnerClient
 from mage_dbt.errors import (
     BadSelection,
-    BadVariable,
     Conflict,
     NothingLeft,
     RunCancelled,
@@ -28,8 +26,10 @@ from mage_dbt.errors import (
 )
 from mage_dbt.mage.attempt import after, finished, idempotency_key, store_output
 from mage_dbt.mage.project import DAILY_TRIGGER
-from mage_dbt.request import Cause, Operation, Request
+from mage_dbt.mage.typed import switch, text, variables, words
+from mage_dbt.request import TIMES, Cause, Operation, Request
 from mage_dbt.run import CANCELLED_IN_MAGE, RUN_ID, Run, RunState
+from mage_dbt.selection import is_name
 
 COLUMNS = ["status", "node", "why", "seconds", "rows", "type"]
 """Of the table; Mage shows it in a narrow panel, so what matters most comes first."""
@@ -51,30 +51,32 @@ def daily_full_build(kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 def incremental_full_refresh(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Rebuilds all rows of the chosen incremental models, and what depends on them."""
-    models = _models(kwargs)
-    select = [f"{one}+" if _switch(kwargs, "with_downstream", True) else one for one in models]
-    what = {"operation": Operation.FULL_REFRESH, "select": select}
-    return _run(kwargs, what | {"commit": _text(kwargs, "commit")})
+    models = _models(kwargs, downstream=switch(kwargs, "with_downstream", True))
+    what = {"operation": Operation.FULL_REFRESH, **models}
+    return _run(kwargs, what | {"commit": text(kwargs, "commit")})
 
 
 def single_model_rerun(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Builds and tests the chosen models again."""
-    before = "+" if _switch(kwargs, "with_upstream", False) else ""
-    after = "+" if _switch(kwargs, "with_downstream", False) else ""
-    select = [f"{before}{one}{after}" for one in _models(kwargs)]
-    what = {"operation": Operation.BUILD, "select": select}
-    return _run(kwargs, what | {"commit": _text(kwargs, "commit")})
+    models = _models(
+        kwargs,
+        upstream=switch(kwargs, "with_upstream", False),
+        downstream=switch(kwargs, "with_downstream", False),
+    )
+    window = {name: text(kwargs, name) for name in TIMES}
+    what = {"operation": Operation.BUILD, **models, **window}
+    return _run(kwargs, what | {"commit": text(kwargs, "commit")})
 
 
 def rerun_failed(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Runs what did not pass in an earlier run: the one named, or the last daily build."""
-    what = {"operation": Operation.RERUN_FAILED, "of": _text(kwargs, "failed_run")}
-    return _run(kwargs, what | {"commit": _text(kwargs, "commit")})
+    what = {"operation": Operation.RERUN_FAILED, "of": text(kwargs, "failed_run")}
+    return _run(kwargs, what | {"commit": text(kwargs, "commit")})
 
 
 def dbt_command(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Runs an allowed dbt command as typed."""
-    return _run(kwargs, {"operation": Operation.COMMAND, "command": _text(kwargs, "command")})
+    return _run(kwargs, {"operation": Operation.COMMAND, "command": text(kwargs, "command")})
 
 
 def dbt_model(kwargs: Mapping[str, Any], select: str, full_refresh: bool = False) -> pd.DataFrame:
@@ -95,17 +97,17 @@ def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
     client = RunnerClient(Path(os.environ[SOCKET]))
     key, previous = idempotency_key(kwargs)
     asked = {
-        "variables": _variables(kwargs),
+        "variables": variables(kwargs),
         **what,
-        "why": _text(kwargs, "why"),
+        "why": words(kwargs, "why"),
         "cause": _cause(kwargs),
         "caller": _caller(kwargs),
         "key": key,
         "mage_run": kwargs.get("pipeline_run_id"),
     }
-    if _switch(kwargs, "preview", False):
+    if switch(kwargs, "preview", False):
         return _preview(client, Request.parse(asked))
-    recorded = _text(kwargs, "run")
+    recorded = words(kwargs, "run")
     try:
         if previous:
             run = _submit(client, _retry(client, asked, previous, key))
@@ -186,38 +188,19 @@ def _cause(kwargs: Mapping[str, Any]) -> Cause:
 def _caller(kwargs: Mapping[str, Any]) -> str:
     """With a login on, the person who began it in Mage; Mage itself tells only the trigger."""
     trigger = kwargs.get("trigger_name")
-    asked_by = _text(kwargs, "asked_by")
+    asked_by = words(kwargs, "asked_by")
     return asked_by or (f"Mage, trigger {trigger}" if trigger else "Mage, notebook")
 
 
-def _models(kwargs: Mapping[str, Any]) -> list[str]:
-    models = _text(kwargs, "model").split()
+def _models(
+    kwargs: Mapping[str, Any], upstream: bool = False, downstream: bool = False
+) -> dict[str, Any]:
+    """What of a request says which models. A name is that one model's; whoever writes dbt's
+    selection syntax instead gets what it selects."""
+    models = text(kwargs, "model").split()
     if not models:
         raise BadSelection("No model was chosen.", "Set the variable `model` to a model's name.")
-    return models
-
-
-def _text(kwargs: Mapping[str, Any], name: str) -> str:
-    return str(kwargs.get(name) or "").strip()
-
-
-def _switch(kwargs: Mapping[str, Any], name: str, default: bool) -> bool:
-    """A switch as a form, a trigger or JSON gives it."""
-    value = kwargs.get(name)
-    if value is None or value == "":
-        return default
-    return value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes", "on")
-
-
-def _variables(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The variable `variables`: `name: value` lines, or a mapping from an API trigger."""
-    given = kwargs.get("variables") or {}
-    try:
-        read = yaml.safe_load(given) if isinstance(given, str) else given
-    except yaml.YAMLError as error:
-        raise BadVariable(
-            f"The variables cannot be read: {error}", "Write one `name: value` a line."
-        ) from None
-    if not isinstance(read, Mapping):
-        raise BadVariable(f"{given!r} is not a variable.", "Write one `name: value` a line.")
-    return dict(read)
+    if all(is_name(one) for one in models):
+        return {"models": models, "with_upstream": upstream, "with_downstream": downstream}
+    before, after = "+" if upstream else "", "+" if downstream else ""
+    return {"select": [f"{before}{one}{after}" for one in models]}

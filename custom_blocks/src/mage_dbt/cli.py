@@ -21,6 +21,7 @@ from mage_dbt.home import Home
 from mage_dbt.request import Cause, Operation, Request
 from mage_dbt.run import PASSED, Run, RunState
 from mage_dbt.settings import Settings
+from mage_dbt.windows import END_FLAG, START_FLAG
 
 EXAMPLES = """examples:
   mage-dbt plan --select fct_orders+            what would run, changing nothing
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   mage-dbt run rerun_failed --why "fct_orders is repaired"      of the last daily build
   mage-dbt run rerun_failed --of 20261123-080000-4f2a9c --commit same
   mage-dbt plan --select fct_orders+ --commit v1.2
+  mage-dbt run --model page_views --event-time-start 2026-01-01 --event-time-end 2026-02-01
   mage-dbt run command --command "test --select tag:daily"
   mage-dbt status
 """
@@ -102,6 +104,21 @@ def _parser() -> argparse.ArgumentParser:
         )
         one.add_argument("--exclude", metavar="MODELS", help="models to leave out")
         one.add_argument(
+            "--model",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="instead of --select: this one model and its tests, even where a folder has its "
+            "name too; may be given again",
+        )
+        for flag, what in ((START_FLAG, "from this time on"), (END_FLAG, "before this time")):
+            one.add_argument(
+                flag,
+                metavar="TIME",
+                help=f"for `build`: microbatch models build the batches {what} (UTC), such as "
+                "2026-01-31 or 2026-01-31T08:00:00; give both",
+            )
+        one.add_argument(
             "--var",
             action="append",
             default=[],
@@ -147,6 +164,9 @@ def _request(options: Any) -> Request:
             "operation": options.operation,
             "select": options.select,
             "exclude": options.exclude,
+            "models": options.model,
+            "event_time_start": options.event_time_start or "",
+            "event_time_end": options.event_time_end or "",
             "variables": dict(_variable(one) for one in options.var),
             "command": options.command or "",
             "of": options.of or "",
@@ -168,6 +188,11 @@ def _variable(text: str) -> tuple[str, Any]:
         return name.strip(), yaml.safe_load(value)
     except yaml.YAMLError:
         return name.strip(), value
+    except (ValueError, OverflowError, RecursionError) as error:
+        # What looks like a date and is none: dbt does not read it either.
+        raise BadVariable(
+            f"--var {text!r} cannot be read: {error}.", f"As a text: --var '{name}=\"…\"'."
+        ) from None
 
 
 def _plan(client: RunnerClient, options: Any) -> int:
@@ -209,7 +234,7 @@ def _run_row(run: Run) -> dict[str, Any]:
     return {
         "run": run.id,
         "state": run.state,
-        "what": f"{run.operation} {' '.join(run.request['select'])}".strip(),
+        "what": _what(run),
         "nodes": run.planned_nodes,
         "not passed": wrong or "",
         "seconds": None if run.seconds is None else round(run.seconds, 1),
@@ -219,6 +244,11 @@ def _run_row(run: Run) -> dict[str, Any]:
     }
 
 
+def _what(run: Run) -> str:
+    asked = run.request
+    return " ".join([run.operation, *asked["select"], *asked.get("models", ())])
+
+
 def _show(client: RunnerClient, options: Any) -> int:
     run = client.run(options.run)
     story = client.story(options.run)
@@ -226,7 +256,7 @@ def _show(client: RunnerClient, options: Any) -> int:
         return _print_json(run.to_json() | {"story": story})
     facts = {
         "run": run.id,
-        "operation": f"{run.operation} {' '.join(run.request['select'])}".strip(),
+        "operation": _what(run),
         "asked": f"{_local(run.asked_at)} by {run.caller} ({run.cause})",
         "why": run.why,
         "commit": f'{run.commit[:7]} "{run.commit_subject}"',
@@ -284,8 +314,9 @@ def _status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"parsing   {status['preparing'][:7]}"
     if broken:
         since = datetime.fromtimestamp(broken["since"]).astimezone()
+        word, by = ("not ready", "") if broken["by_machine"] else ("broken", broken["author"])
         yield (
-            f'broken    {broken["sha"][:7]} "{broken["subject"]}" by {broken["author"]}, '
+            f'{word:<9} {broken["sha"][:7]} "{broken["subject"]}"{by and f" by {by}"}, '
             f"since {_local(since)}"
         )
         yield f"          {broken['message']}"

@@ -9,11 +9,13 @@ profiles or states.
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 
 from mage_dbt.errors import BadCommand, did_you_mean
 from mage_dbt.selection import criteria
+from mage_dbt.windows import END_FLAG, START_FLAG, Window
 
 COMMANDS = ("build", "run", "test", "seed", "snapshot", "compile")
 
@@ -24,8 +26,22 @@ VALUE_FLAGS = {
     "--resource-type": ("model", "seed", "snapshot", "test", "unit_test"),
 }
 
+TIME_FLAGS = (START_FLAG, END_FLAG)
+
+WITH_WINDOW = ("build", "run")
+"""Commands that take a window of event time."""
+
+SELECTOR_FLAG = "--selector"
+"""Names a selector of the project's selectors.yml, instead of models."""
+
+SELECTOR_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
+
 SELECTION_FLAGS = {"--select": "select", "-s": "select", "--models": "select", "-m": "select"}
 SELECTION_FLAGS |= {"--exclude": "exclude"}
+
+WINDOW_REFRESHED = (
+    "A full refresh of a window would leave microbatch models with the rows of the window alone."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,8 @@ class Command:
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    window: Window | None = None
+    """The window of event time that `flags` ask for."""
 
     @classmethod
     def parse(cls, text: str) -> Command:
@@ -63,6 +81,7 @@ class Command:
     def _with_flags(cls, name: str, words: list[str]) -> Command:
         chosen: dict[str, list[str]] = {"select": [], "exclude": []}
         flags: list[str] = []
+        times: dict[str, str] = {}
         words = [part for word in words for part in _split_equals(word)]
         while words:
             word = words.pop(0)
@@ -71,6 +90,11 @@ class Command:
                 if not taken:
                     raise BadCommand(f"{word} needs at least one model.")
                 chosen[SELECTION_FLAGS[word]] += taken
+            elif word == SELECTOR_FLAG:
+                value = words.pop(0) if words else ""
+                if not SELECTOR_NAME.fullmatch(value):
+                    raise BadCommand(f"{word} takes the name of a selector of selectors.yml.")
+                flags += [word, value]
             elif word in PLAIN_FLAGS:
                 flags.append(word)
             elif word in VALUE_FLAGS:
@@ -78,14 +102,30 @@ class Command:
                 if value not in VALUE_FLAGS[word]:
                     raise BadCommand(f"{word} takes one of {', '.join(VALUE_FLAGS[word])}.")
                 flags += [word, value]
+            elif word in TIME_FLAGS and name in WITH_WINDOW:
+                times[word] = words.pop(0) if words else ""
             else:
-                allowed = [*SELECTION_FLAGS, *PLAIN_FLAGS, *VALUE_FLAGS]
+                more = TIME_FLAGS if name in WITH_WINDOW else ()
+                allowed = [*SELECTION_FLAGS, SELECTOR_FLAG, *PLAIN_FLAGS, *VALUE_FLAGS, *more]
                 raise BadCommand(
                     f"{word!r} is not allowed here.",
                     did_you_mean(word, allowed) or f"Allowed flags are {', '.join(allowed)}.",
                 )
+        if SELECTOR_FLAG in flags and (chosen["select"] or chosen["exclude"]):
+            raise BadCommand(
+                f"{SELECTOR_FLAG} brings its own selection.", "Leave --select and --exclude out."
+            )
         select = criteria(chosen["select"], "--select")
-        return cls(name, select, criteria(chosen["exclude"], "--exclude"), tuple(flags))
+        exclude = criteria(chosen["exclude"], "--exclude")
+        window = None
+        if times:
+            start, end = (times.get(one, "") for one in TIME_FLAGS)
+            window = Window.asked(start, end, TIME_FLAGS)
+            flags += window.flags()
+        command = cls(name, select, exclude, tuple(flags), window)
+        if window and command.full_refresh:
+            raise BadCommand(WINDOW_REFRESHED, "Leave --full-refresh out: the window is replaced.")
+        return command
 
     @property
     def full_refresh(self) -> bool:
@@ -96,6 +136,22 @@ class Command:
     def writes(self) -> bool:
         """Whether it changes the warehouse."""
         return self.name != "compile"
+
+    @property
+    def empty(self) -> bool:
+        """Whether it builds tables without rows."""
+        return "--empty" in self.flags
+
+    def does_all_of(self, other: Command) -> bool:
+        """Whether a node that passed in a run of this has had done what `other` does to it."""
+        if not other.writes:
+            return True
+        return (
+            self.writes
+            and self.empty <= other.empty
+            and self.full_refresh >= other.full_refresh
+            and self.window == other.window
+        )
 
 
 def _split_equals(word: str) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 READY_FILE = "ready.json"
 """Written last: a folder that holds it is a commit a run may use."""
+
+OWN = ("sha", "subject", "author", "committed_at", "graph")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class KnownNode:
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit that dbt has parsed. Nothing in its folder changes any more."""
+    """A commit that dbt has parsed. Nothing that a run reads in its folder changes any more."""
 
     sha: str
     subject: str
@@ -53,17 +55,22 @@ class Commit:
     project: Path
     """The folder of dbt_project.yml inside `tree/`."""
     profile: str
-    """The profile dbt_project.yml asks for."""
     dbt_version: str
     adapter: str
     target: str
     models: tuple[Model, ...]
     variables: tuple[str, ...] | None
-    """Names the project reads with var(); None when it computes such names as it runs."""
+    """Names that files of the commit seem to read with var(), for a hint; None when some are
+    computed."""
     nodes: tuple[KnownNode, ...] = ()
     """Everything a run can execute, and what is disabled of it."""
     notes: tuple[str, ...] = ()
     """What a person should know of how it became ready, such as packages taken from the cache."""
+    graph: str = ""
+    """With which variables, target and environment dbt told profile, target, models and nodes: see
+    `Key.digest`."""
+    clock: tuple[str, ...] = ()
+    """What of its configuration depends on when dbt parses it: each run parses for itself."""
 
     @property
     def parsed(self) -> Path:
@@ -73,14 +80,42 @@ class Commit:
     def names(self) -> tuple[str, ...]:
         return tuple(one.name for one in self.models)
 
+    def with_graph(self, graph: str, told: Mapping[str, Any]) -> Commit:
+        """The same commit as another graph shows it: `told` is dbt's answer, `graph` its key."""
+        return replace(self, graph=graph, **facts(told))
+
     @classmethod
     def read(cls, folder: Path) -> Commit:
         """Reads the commit in `folder`. Raises FileNotFoundError when it is not ready."""
-        data: Mapping[str, Any] = json.loads((folder / READY_FILE).read_text())
-        known = {one.name for one in fields(cls)}
-        values = {name: value for name, value in data.items() if name in known}
-        values["models"] = tuple(Model(**one) for one in data["models"])
-        values["nodes"] = tuple(KnownNode(**one) for one in data["nodes"])
-        values["variables"] = None if data["variables"] is None else tuple(data["variables"])
-        values["notes"] = tuple(data["notes"])
-        return cls(**values, folder=folder, project=folder / "tree" / data["subdir"])
+        try:
+            data: Mapping[str, Any] = json.loads((folder / READY_FILE).read_text())
+        except ValueError as error:  # the machine lost power while it was written, say
+            raise FileNotFoundError(f"{folder / READY_FILE} cannot be read") from error
+        return cls(
+            **{name: data[name] for name in OWN},
+            **facts(data),
+            variables=None if data["variables"] is None else tuple(data["variables"]),
+            clock=tuple(data["clock"]),
+            notes=tuple(data["notes"]),
+            folder=folder,
+            project=folder / data["project"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data that `read` reads back."""
+        told = ("dbt_version", "adapter", "profile", "target", "variables", "clock", "notes")
+        return {
+            **{name: getattr(self, name) for name in (*OWN, *told)},
+            "project": str(self.project.relative_to(self.folder)),
+            "models": [vars(one) for one in self.models],
+            "nodes": [vars(one) for one in self.nodes],
+        }
+
+
+def facts(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What `worker.describe` tells, as fields of a Commit."""
+    return {
+        **{name: told[name] for name in ("dbt_version", "adapter", "profile", "target")},
+        "models": tuple(Model(**one) for one in told["models"]),
+        "nodes": tuple(KnownNode(**one) for one in told["nodes"]),
+    }

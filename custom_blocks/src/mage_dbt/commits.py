@@ -3,6 +3,7 @@
 Making a commit ready is: export it from git, bring its packages, let dbt parse it, and write
 `ready.json` last. A commit that does not get there is broken, with dbt's message, and the last
 ready one stays live. One folder a commit and way of parsing it (dbt's version, profile, target).
+What dbt makes of a commit depends on variables and environment too: `seen` asks for just those.
 """
 
 from __future__ import annotations
@@ -17,30 +18,36 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from mage_dbt import yaml_file
-from mage_dbt.commit import READY_FILE, Commit
+from mage_dbt import elsewhere, yaml_file
+from mage_dbt.commit import READY_FILE, Commit, facts
 from mage_dbt.errors import (
     BadCommit,
     CommitBroken,
+    ContentMissing,
+    LedgerUnreachable,
     NoCommitReady,
     PackagesMissing,
     PreparationFailed,
+    RequestError,
     SettingError,
     Unavailable,
+    WorkspaceError,
     did_you_mean,
 )
 from mage_dbt.history import History
 from mage_dbt.home import Home
-from mage_dbt.packages import Packages
 from mage_dbt.profile import Profile
+from mage_dbt.run import new_run_id
 from mage_dbt.settings import Settings
+from mage_dbt.worker import DESCRIBE, Job, short_list
 from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.worker.forker import ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
@@ -55,18 +62,31 @@ KEPT = 20
 JUST_PREPARED_SECONDS = 3600.0
 """A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
 
-FORM = 2
-"""Of what a commit's folder holds; a folder of another form is made anew."""
+FORM = 4
+"""Format version of a commit's folder; a folder of another version is made again."""
 
-RETRY_SECONDS = 60.0
-"""Between two tries at a commit whose packages could not be had."""
+RETRY_SECONDS = 5.0
+LONGEST_PAUSE = 60.0
+"""Between two tries at a commit that may be good (its packages could not be had, dbt was killed):
+at first and, twice as long each time, at most."""
 
 PREPARE_SECONDS = 1800.0
 
 LOOK_SECONDS = 1.0
 """Between two looks at a link that has not changed: profile, secrets and parent may have."""
+GIT_SECONDS = 120.0
 
-READS_A_VARIABLE = re.compile(r"""\bvar\(\s*(?:(['"])([^'"]+)\1|)""")
+AGAIN = "It is tried again, at least every minute."
+
+READS_A_VARIABLE = re.compile(r"""\b(?:has_)?var\s*\(\s*(?:(['"])([^'"]+)\1|)""")
+
+MAY_DEPEND_ON_VARIABLES = re.compile(r"\b(?:has_)?var\b")
+"""Not `env_var`."""
+
+MAY_READ_VARIABLES = frozenset({".sql", ".yml", ".yaml", ".py"})
+
+DECLARED_IN = ("dbt_project.yml", "packages.yml", "dependencies.yml")
+"""Files that dbt reads before any other, whose messages on one that is no YAML do not name it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,17 @@ class Broken:
     error: CommitBroken
     since: float
     """Seconds since the epoch."""
+    graph: str = ""
+    """With which profile and environment: with others it may not be. See `Key.digest`."""
+
+    @property
+    def by_machine(self) -> bool:
+        """Whether this machine failed: then the commit may be good, and its author is not named."""
+        return isinstance(self.error, PreparationFailed)
+
+    def same_as(self, other: Broken | None) -> bool:
+        """Whether there is nothing new to tell after `other`."""
+        return other is not None and (self.sha, self.by_machine) == (other.sha, other.by_machine)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -88,6 +119,7 @@ class Broken:
             "message": self.error.message,
             "hint": self.error.hint,
             "since": self.since,
+            "by_machine": self.by_machine,
         }
 
 
@@ -110,6 +142,9 @@ class Commits:
         self._tell = tell
         self._live: Commit | None = None
         self._broken: Broken | None = None
+        self._untold: list[Commit | Broken] = []
+        self._tried_at = 0.0
+        self._pause = RETRY_SECONDS
         self._preparing = ""
         self._seen: str | None = None
         self._looked_at = 0.0
@@ -140,9 +175,10 @@ class Commits:
         """The commit a run uses. Raises NoCommitReady, with the reason."""
         if self._live is None:
             if self._broken:
+                how = "cannot be made ready" if self._broken.by_machine else "is broken"
                 raise NoCommitReady(
                     f"No commit of dbt-metric is ready: {self._broken.sha[:7]} "
-                    f"({self._broken.subject}) is broken. {self._broken.error.message}",
+                    f"({self._broken.subject}) {how}. {self._broken.error.message}",
                     self._broken.error.hint,
                 )
             doing = f"{self._preparing[:7]} is being parsed" if self._preparing else "none is there"
@@ -153,11 +189,40 @@ class Commits:
         return self._live
 
     def find(self, sha: str) -> Commit | None:
-        """A ready commit by its full SHA, parsed as the workspace is set now."""
+        """A ready commit by its full SHA; its target is empty where dbt would have to be asked."""
+        profile = Profile.of(self._settings, self._home)
         try:
-            return Commit.read(self._folder(sha, Profile.of(self._settings, self._home)))
+            commit = Commit.read(self._folder(sha, profile))
         except FileNotFoundError:
             return None
+        return commit if self._holds(commit, profile) else replace(commit, target="")
+
+    def seen(self, commit: Commit, variables: Mapping[str, Any], target: str) -> Commit:
+        """The commit as dbt sees it now with these variables, on this target.
+
+        Takes as long as a run needs to plan; dbt parses when no run has asked for the same lately.
+        Raises RequestError, with dbt's message, when it cannot.
+        """
+        profile = Profile.of(self._settings, self._home)
+        if target != commit.target:
+            profile = replace(profile, target=target)
+        try:
+            environment = dbt_environment(os.environ)
+        except SettingError:
+            return commit  # a secret cannot be read: the run says so
+        key = _key(commit.project, profile, environment, variables)
+        if key.digest == commit.graph and not commit.clock:
+            return commit
+        return self._ask_again(commit, key, variables)
+
+    def target(self, commit: Commit, variables: Mapping[str, Any]) -> str:
+        """dbt's target by name for a run with these variables; see `seen`."""
+        profiles = Profile.of(self._settings, self._home).folder / "profiles.yml"
+        if not variables or not MAY_DEPEND_ON_VARIABLES.search(
+            profiles.read_text(errors="replace")
+        ):
+            return commit.target  # no need to ask dbt, which takes longer than to plan
+        return self.seen(commit, variables, commit.target).target
 
     def named(self, name: str) -> Commit:
         """The commit with this SHA or tag, made ready now if need be.
@@ -207,43 +272,64 @@ class Commits:
     def look(self) -> None:
         """Makes the published commit ready, if it is not. Safe to call from any thread."""
         with self._looking:
+            self._tell_news()
             sha = self._seen = self.published()
             self._looked_at = time.monotonic()
             if sha is None:
                 return
             profile = Profile.of(self._settings, self._home)
             folder = self._folder(sha, profile)
-            if self._live and self._live.folder == folder:
+            known = self._live if self._live and self._live.folder == folder else None
+            if known and self._holds(known, profile):
                 self._broken = None
-                self._keep_warm(self._live, profile)
+                self._keep_warm(known, profile)
                 return
-            if self._broken and self._broken.sha == sha and not self._again(self._broken):
+            graph = self._graph(self._project(folder), profile)
+            if self._broken and self._broken.sha == sha and not self._again(self._broken, graph):
                 return
             self._preparing = sha
             try:
                 found: Commit | Broken = self._prepared(sha, folder, profile)
             except CommitBroken as error:
-                found = self._as_broken(sha, error)
+                found = self._as_broken(sha, error, graph)
             except Exception as problem:  # whatever it is, `status` must say it
                 log.exception("commit %s", sha[:7])
                 found = self._as_broken(
                     sha,
                     PreparationFailed(
                         f"{sha[:7]} could not be made ready: {problem}",
-                        "It is tried again every minute; the whole of it is in runner.log.",
+                        f"{AGAIN[:-1]}; runner.log has the whole of it.",
                     ),
+                    graph,
                 )
             finally:
                 self._preparing = ""
-            again = isinstance(found, Broken) and self._broken and self._broken.sha == sha
-            if not again:
-                self._tell(found)  # first: when the ledger is away, the next look tells it
+            # What is so, is so before anybody is told: an error while telling must not undo it.
             if isinstance(found, Broken):
+                if not found.same_as(self._broken):
+                    self._untold.append(found)
                 self._broken = found
+            else:
+                if not known or self._broken:
+                    self._untold.append(found)
+                self._live, self._broken = found, None
+            self._tell_news()
+            if isinstance(found, Commit):
+                self._keep_warm(found, profile)
+                self._prune()
+
+    def _tell_news(self) -> None:
+        """Tells what has not been told; while the ledger is away the next look tries again."""
+        while self._untold:
+            found = self._untold[0]
+            try:
+                self._tell(found)
+            except LedgerUnreachable as error:
+                log.warning("commit %s: %s", found.sha[:7], error)
                 return
-            self._live, self._broken = found, None
-            self._keep_warm(found, profile)
-            self._prune()
+            except Exception:
+                log.exception("commit %s is not told of", found.sha[:7])
+            del self._untold[0]
 
     def _keep_warm(self, commit: Commit, profile: Profile) -> None:
         try:
@@ -252,15 +338,37 @@ class Commits:
             return  # a secret cannot be read: each run says so
         self._warm.keep(_key(commit.project, profile, environment), commit.parsed)
 
-    def _as_broken(self, sha: str, error: CommitBroken) -> Broken:
+    def _as_broken(self, sha: str, error: CommitBroken, graph: str) -> Broken:
         subject, author, _ = self._describe(sha)
-        return Broken(sha, subject, author, error, time.time())
+        before = self._broken
+        again = before is not None and before.sha == sha
+        since = before.since if before and again else time.time()
+        self._pause = min(self._pause * 2, LONGEST_PAUSE) if again else RETRY_SECONDS
+        self._tried_at = time.monotonic()
+        return Broken(sha, subject, author, error, since, graph)
 
-    def _again(self, broken: Broken) -> bool:
-        return (
-            isinstance(broken.error, PackagesMissing | PreparationFailed)
-            and time.time() - broken.since > RETRY_SECONDS
-        )
+    def _again(self, broken: Broken, graph: str) -> bool:
+        """Whether a commit that is broken may not be any more: by itself, or with this graph."""
+        if graph and broken.graph != graph:
+            return True
+        if isinstance(broken.error, ContentMissing):
+            return self._brought_since(broken.sha, broken.error.submodules)
+        by_itself = isinstance(broken.error, PackagesMissing | PreparationFailed)
+        return by_itself and time.monotonic() - self._tried_at > self._pause
+
+    def _project(self, folder: Path) -> Path:
+        return folder / "tree" / self._settings.dbt_metric_subdir
+
+    def _graph(self, project: Path, profile: Profile) -> str:
+        """`Key.digest` of runs without variables now; empty while a secret cannot be read."""
+        try:
+            return _key(project, profile, dbt_environment(os.environ)).digest
+        except SettingError:
+            return ""
+
+    def _holds(self, commit: Commit, profile: Profile) -> bool:
+        """Whether what is known of the commit is so now; without a secret nobody can ask."""
+        return self._graph(commit.project, profile) in ("", commit.graph)
 
     def _folder(self, sha: str, profile: Profile) -> Path:
         way = repr((FORM, self._dbt, profile.fingerprint(), self._settings.dbt_metric_subdir))
@@ -277,164 +385,198 @@ class Commits:
     def _prepared(self, sha: str, folder: Path, profile: Profile) -> Commit:
         with self._alone_in(folder):
             try:
-                return Commit.read(folder)
+                commit = Commit.read(folder)
             except FileNotFoundError:
                 _remove(folder)
-            return self._prepare(sha, folder, profile)
+                return self._prepare(sha, folder, profile)
+            if self._holds(commit, profile):
+                return commit
+            key = _key(commit.project, profile, dbt_environment(os.environ))
+            try:
+                commit = self._ask_again(commit, key, {})
+            except RequestError as error:
+                raise CommitBroken(f"dbt cannot parse {sha[:7]}: {error}", REPAIR) from error
+            except WorkspaceError as error:
+                raise _not_by_dbt(sha, error.message) from error
+            _write_ready(commit)
+            return commit
 
     def _prepare(self, sha: str, folder: Path, profile: Profile) -> Commit:
         folder.mkdir(parents=True)
-        self._export(sha, folder / "tree")
-        project = folder / "tree" / self._settings.dbt_metric_subdir
+        lacking = self._export(sha, folder / "tree")
+        project = self._project(folder)
         if not (project / "dbt_project.yml").is_file():
             raise CommitBroken(
                 f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
                 "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
             )
-        # Before dbt, whose own message on a file that is no YAML does not name it.
-        wanted = str(yaml_file.read(project / "dbt_project.yml").get("profile", ""))
-        environment = dbt_environment(os.environ)
-        parsed, notes, parent = self._parse(sha, project, folder, profile, environment)
         try:
-            target = profile.target_of(wanted)
-            self._write_ready(sha, project, folder, wanted, target, parsed, notes)
-            key = _key(project, profile, environment)
-        except BaseException:
-            parent.close()
-            raise
-        self._warm.adopt(key, parent)
-        return Commit.read(folder)
+            return self._parsed(sha, folder, profile, lacking)
+        except CommitBroken as error:
+            raise self._with_lacking(sha, project, lacking, error) from None
 
-    def _write_ready(
-        self,
-        sha: str,
-        project: Path,
-        folder: Path,
-        wanted: str,
-        target: str,
-        parsed: dict[str, Any],
-        notes: list[str],
-    ) -> None:
-        subject, author, committed_at = self._describe(sha)
-        ready = {
-            "sha": sha,
-            "subject": subject,
-            "author": author,
-            "committed_at": committed_at,
-            "subdir": self._settings.dbt_metric_subdir,
-            "profile": wanted,
-            "target": target,
-            "dbt_version": parsed["dbt_version"],
-            "adapter": parsed["adapter"],
-            "models": parsed["models"],
-            "nodes": parsed["nodes"],
-            "variables": _variables_read(project),
-            "notes": notes,
-        }
-        for path in (folder / "tree").rglob("*"):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-        aside = folder / f"{READY_FILE}.new"
-        aside.write_text(json.dumps(ready))
-        aside.rename(folder / READY_FILE)
-
-    def _export(self, sha: str, tree: Path) -> None:
-        """Writes the commit's files with git's own checkout, touching nothing git-sync keeps."""
-        tree.mkdir()
-        index = {"GIT_INDEX_FILE": str(tree.parent / "index")}
-        steps = (
-            ("read-tree", sha),
-            ("checkout-index", "--all", "--force", f"--prefix={tree}/"),
-        )
-        for step in steps:
-            done = self._git(*step, environ=index)
-            if done.returncode != 0:
-                raise CommitBroken(
-                    f"git could not export {sha[:7]}: {done.stderr.strip()}",
-                    "Is the disk full? Is the repository whole (`git fsck`)?",
-                )
-
-    def _parse(
-        self,
-        sha: str,
-        project: Path,
-        folder: Path,
-        profile: Profile,
-        environment: Mapping[str, str],
-    ) -> tuple[dict[str, Any], list[str], Parent]:
-        """What dbt tells of the commit, what a person should know, and the process that knows."""
-        packages = Packages(project, self._home.packages)
-        packages.store.mkdir(parents=True, exist_ok=True)
-        key = packages.key
-        fetch = packages.needed
-        if fetch and packages.pinned and packages.kept(key):
-            packages.take(key)
-            fetch = False
-        answer, parent = self._ask_dbt(project, folder, profile, environment, deps=fetch)
-        notes = []
-        if answer["failed"] == "packages":
-            if not packages.kept(key):
-                named = [one for one in packages.declared if one.split()[0] in answer["message"]]
-                raise PackagesMissing(
-                    f"The dbt packages of {sha[:7]} cannot be had: "
-                    f"{', '.join(named or packages.declared)}. dbt says: {answer['message']}",
-                    "Is the network there? It is tried again every minute.",
-                )
-            packages.take(key)
-            notes.append(f"Packages were not fetched anew: {answer['message']}")
-            answer, parent = self._ask_dbt(project, folder, profile, environment, deps=False)
-        elif fetch:
-            packages.keep(key)
-        if answer["failed"]:
-            raise CommitBroken(
-                f"dbt cannot parse {sha[:7]}: {answer['message']}",
-                REPAIR,
-            )
-        return answer, notes, parent
-
-    def _ask_dbt(
-        self,
-        project: Path,
-        folder: Path,
-        profile: Profile,
-        environment: Mapping[str, str],
-        deps: bool,
-    ) -> tuple[dict[str, Any], Parent]:
-        """Lets a process parse that runs can be forked from afterwards, if all goes well."""
+    def _parsed(self, sha: str, folder: Path, profile: Profile, lacking: Sequence[str]) -> Commit:
+        """The commit once dbt has parsed it, by a process that runs can be forked from."""
+        project = self._project(folder)
+        for name in DECLARED_IN:
+            yaml_file.read(project / name)
+        environment = dbt_environment(os.environ)
+        key = _key(project, profile, environment)
         arguments = (
-            *_dbt_arguments(project, profile),
+            *key.dbt_arguments,
             *("--log-path", str(folder / "logs")),
             *("--target-path", str(folder / "target")),
         )
-        task = Task(arguments, {}, deps, describe=True)
-        parent = self._warm.prepare(task, folder, environment)
+        task = Task(arguments, {}, packages=str(self._home.packages), describe=True)
+        self._home.packages.mkdir(parents=True, exist_ok=True)
+        with self._warm.prepare(task, folder, environment) as parent:
+            told = _told_by(parent, sha)
+            self._refuse_incomplete(sha, project, lacking, told)
+            subject, author, committed_at = self._describe(sha)
+            _close_to_writing(folder / "tree")
+            commit = Commit(
+                sha=sha,
+                subject=subject,
+                author=author,
+                committed_at=committed_at,
+                folder=folder,
+                project=project,
+                variables=_variables_read((folder / "tree").rglob("*"), profile),
+                clock=tuple(told["clock"]),
+                notes=(
+                    *told["notes"],
+                    *_clock_notes(told["clock"]),
+                    *(f"{one} is a git submodule; it was not brought." for one in lacking),
+                ),
+                graph=key.digest,
+                **facts(told["graph"]),
+            )
+            _write_ready(commit)
+            self._warm.adopt(key, parent.keep())
+        return commit
+
+    def _ask_again(self, commit: Commit, key: Key, variables: Mapping[str, Any]) -> Commit:
+        """What dbt makes of a ready commit with another graph; a run's worker tells it."""
+        job = Job(
+            folder=self._home.warm / f"graph-{new_run_id(datetime.now(UTC))}",
+            commit=commit.sha,
+            project=commit.project,
+            parsed=commit.parsed,
+            dbt_arguments=key.dbt_arguments,
+            command=DESCRIBE,
+            select=(),
+            exclude=(),
+            flags=(),
+            variables=variables,
+            fresh=bool(commit.clock),
+        )
+        worker = self._warm.worker(job)
         try:
-            return parent.told.result(PREPARE_SECONDS), parent
-        except ParentGone as error:
-            return {"failed": "parse", "message": f"dbt's process failed: {error}"}, parent
-        except TimeoutError:
-            parent.close()
-            message = f"dbt was not done after {PREPARE_SECONDS:.0f} s"
-            return {"failed": "parse", "message": message}, parent
+            return commit.with_graph(key.digest, worker.describe())
+        finally:
+            worker.stop()
+            worker.close()
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _export(self, sha: str, tree: Path) -> list[str]:
+        """Writes the commit's files with git's own checkout, touching nothing git-sync keeps.
+
+        Gives the paths of submodules that are not here.
+        """
+        tree.mkdir()
+        index = tree.parent / "index"
+        wrong, listed = elsewhere.export(self._git, self._sync / "current", sha, tree, index)
+        if wrong:
+            raise PreparationFailed(
+                f"git could not export {sha[:7]}: {wrong}",
+                f"Is the disk full? Is the repository whole (`git fsck`)? {AGAIN}",
+            )
+        return list(
+            elsewhere.bring_submodules(self._git, self._worktrees(sha), listed, tree, index)
+        )
+
+    def _worktrees(self, sha: str) -> list[Path]:
+        """Where git-sync may have the commit's submodules: they are not in its own repository."""
+        return [self._sync / ".worktrees" / sha, self._sync / "current"]
+
+    def _brought_since(self, sha: str, paths: Sequence[str]) -> bool:
+        listed = self._git(self._sync / "current", "ls-tree", "-r", "-z", "--full-tree", sha)
+        pinned = dict(elsewhere.submodules(listed.stdout))
+        return any(
+            path in pinned and elsewhere.has(self._git, worktree / path, pinned[path])
+            for path in paths
+            for worktree in self._worktrees(sha)
+        )
+
+    def _with_lacking(
+        self, sha: str, project: Path, lacking: Sequence[str], error: CommitBroken
+    ) -> CommitBroken:
+        """What dbt failed at, and what of the commit was not brought, which may be why."""
+        if isinstance(error, PreparationFailed | ContentMissing):
+            return error
+        held = _pointers(project, elsewhere.pointers(elsewhere.files_for_dbt(project)))
+        found = [*(f"{one} is a git submodule" for one in lacking), *held]
+        if not found:
+            return error
+        packages = isinstance(error, PackagesMissing)
+        if lacking and (not packages or any(one in error.message for one in lacking)):
+            return self._content_missing(sha, found, lacking, f" dbt says: {error.message}")
+        return type(error)(f"{error.message} Besides, {short_list(found)}.", error.hint)
+
+    def _refuse_incomplete(
+        self, sha: str, project: Path, lacking: Sequence[str], parsed: Mapping[str, Any]
+    ) -> None:
+        """Raises ContentMissing when dbt has read something else in place of what was not brought,
+        or would have read it there."""
+        subdir = self._settings.dbt_metric_subdir
+        read = [one for one in lacking if elsewhere.touches(one, subdir, parsed["paths"])]
+        found = [f"{one} is a git submodule" for one in read]
+        found += _pointers(project, parsed["pointers"])
+        if found:
+            raise self._content_missing(sha, found, read, "")
+
+    @staticmethod
+    def _content_missing(
+        sha: str, found: Sequence[str], submodules: Sequence[str], more: str
+    ) -> ContentMissing:
+        return ContentMissing(
+            f"{sha[:7]} is not whole: {short_list(found)}; the content was not brought.{more}",
+            "Git keeps it elsewhere: docs/operations.md says how it is brought.",
+            tuple(submodules),
+        )
 
     def _describe(self, sha: str) -> tuple[str, str, str]:
-        """Subject, author and time of a commit."""
-        shown = self._git("log", "-1", "--format=%s%x00%an%x00%aI", sha)
+        """Subject, author and time of a commit; empty where git cannot say."""
+        try:
+            shown = self._git(self._sync / "current", "log", "-1", "--format=%s%x00%an%x00%aI", sha)
+        except (PreparationFailed, OSError):  # a commit is judged without its name too
+            return ("", "", "")
         parts = shown.stdout.strip().split("\0")
         return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", "")
 
+    @staticmethod
     def _git(
-        self, *arguments: str, environ: dict[str, str] | None = None
+        folder: Path, *arguments: str, index: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        # git-sync may run as another user; without safe.directory git refuses its folder.
-        return subprocess.run(
-            ["git", "-C", str(self._sync / "current"), "-c", "safe.directory=*", *arguments],
-            capture_output=True,
-            text=True,
-            env=dict(os.environ) | (environ or {}),
-            timeout=120,
-            check=False,
-        )
+        """Bytes that are no UTF-8 come as U+FFFD. Raises PreparationFailed when it takes long."""
+        # git-sync may run as another user; without safe.directory git refuses its folder. What
+        # git-lfs has not brought stays a pointer, of which we tell, instead of git's failure.
+        options = ("-c", "safe.directory=*", "-c", "filter.lfs.required=false")
+        try:
+            return subprocess.run(
+                ["git", "-C", str(folder), *options, *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=dict(os.environ) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
+                timeout=GIT_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise PreparationFailed(
+                f"git {arguments[0]} took more than {GIT_SECONDS:.0f} s.",
+                AGAIN,
+            ) from None
 
     def _prune(self) -> None:
         folders = [one for one in self._home.commits.iterdir() if one.is_dir()]
@@ -447,31 +589,80 @@ class Commits:
                     _remove(folder)
 
 
-def _dbt_arguments(project: Path, profile: Profile) -> tuple[str, ...]:
-    return ("--project-dir", str(project), *profile.arguments())
+def _pointers(project: Path, found: Mapping[str, str]) -> list[str]:
+    return [f"{os.path.relpath(file, project)} is {what}" for file, what in found.items()]
 
 
-def _key(project: Path, profile: Profile, environment: Mapping[str, str]) -> Key:
-    """Of jobs without variables."""
-    return Key.of(project, _dbt_arguments(project, profile), {}, environment)
+def _key(
+    project: Path,
+    profile: Profile,
+    environment: Mapping[str, str],
+    variables: Mapping[str, Any] | None = None,
+) -> Key:
+    return Key.of(project, profile.for_project(project), variables or {}, environment)
 
 
-def _variables_read(project: Path) -> list[str] | None:
-    """Names read with var() anywhere in the project and its packages; None if any is computed."""
+def _told_by(parent: Parent, sha: str) -> dict[str, Any]:
+    """What the process that parses a new commit answers.
+
+    Raises CommitBroken; PreparationFailed when dbt has not got as far as an answer of its own.
+    """
+    try:
+        told = parent.told.result(PREPARE_SECONDS)
+    except ParentGone as error:
+        raise _not_by_dbt(sha, f"dbt's process did not get to its end: {error}") from error
+    except TimeoutError:
+        raise _not_by_dbt(sha, f"dbt was not done after {PREPARE_SECONDS:.0f} s") from None
+    if told["failed"] == "machine":
+        raise _not_by_dbt(sha, told["message"])
+    if told["failed"] == "packages":
+        declared = told["declared"]
+        named = [one for one in declared if one.split()[0] in told["message"]]
+        of = f": {', '.join(named or declared)}" if declared else ""
+        raise PackagesMissing(
+            f"The dbt packages of {sha[:7]} cannot be had{of}. dbt says: {told['message']}",
+            f"Is the network there? {AGAIN}",
+        )
+    if told["failed"]:
+        raise CommitBroken(f"dbt cannot parse {sha[:7]}: {told['message']}", REPAIR)
+    return told
+
+
+def _not_by_dbt(sha: str, reason: str) -> PreparationFailed:
+    return PreparationFailed(f"{sha[:7]} could not be read. {reason.removesuffix('.')}.", AGAIN)
+
+
+def _clock_notes(clock: Sequence[str]) -> Iterator[str]:
+    if clock:
+        yield (
+            f"Configuration reads the clock ({short_list(clock)}): dbt parses all of dbt-metric "
+            "again for each run."
+        )
+
+
+def _write_ready(commit: Commit) -> None:
+    aside = commit.folder / f"{READY_FILE}.new"
+    aside.write_text(json.dumps(commit.to_json()))
+    aside.rename(commit.folder / READY_FILE)
+
+
+def _close_to_writing(tree: Path) -> None:
+    for path in tree.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+
+
+def _variables_read(files: Iterable[Path], profile: Profile) -> tuple[str, ...] | None:
+    """Names that one of the files seems to read with var(); None if one may be computed."""
     found: set[str] = set()
-    for text in _texts(project):
-        for match in READS_A_VARIABLE.finditer(text):
+    for file in (profile.folder / "profiles.yml", *files):
+        if file.suffix not in MAY_READ_VARIABLES or not file.is_file():
+            continue
+        for match in READS_A_VARIABLE.finditer(file.read_text(errors="replace")):
             if match.group(2) is None:
                 return None
             found.add(match.group(2))
-    return sorted(found)
-
-
-def _texts(project: Path) -> Iterator[str]:
-    for pattern in ("*.sql", "*.yml", "*.yaml"):
-        for file in project.rglob(pattern):
-            if file.is_file():
-                yield file.read_text(errors="replace")
+    return tuple(sorted(found))
 
 
 def _dbt_versions() -> tuple[str, ...]:
@@ -489,9 +680,9 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def unknown_variable(name: str, commit: Commit) -> str | None:
-    """Why `name` is no variable of this commit, or None when it is one or nobody can tell."""
+def unread_variable(name: str, commit: Commit) -> str | None:
+    """A warning when no file of this commit seems to read `name`. Only dbt, when it runs, knows."""
     if commit.variables is None or name in commit.variables:
         return None
     hint = did_you_mean(name, commit.variables)
-    return f'dbt-metric at {commit.sha[:7]} reads no variable "{name}". {hint}'.strip()
+    return f'Nothing in dbt-metric at {commit.sha[:7]} seems to read "{name}". {hint}'.strip()

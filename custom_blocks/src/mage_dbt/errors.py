@@ -30,6 +30,7 @@
     │   └── MageUnreachable
     ├── CommitBroken          dbt could not make this commit ready
     │   ├── PackagesMissing   a dbt package cannot be had; tried again
+    │   ├── ContentMissing    git keeps a part of it elsewhere (a submodule, Git LFS)
     │   └── PreparationFailed this machine failed, not the commit; tried again
     └── RunFailed             a run ended, and not every node passed
         └── RunCancelled
@@ -87,7 +88,7 @@ class BadSelection(RequestError):
 
 
 class BadVariable(RequestError):
-    """A variable that dbt-metric does not read, or a value that cannot be one."""
+    """A variable that cannot be given: its name, its value, or to a rerun."""
 
 
 class BadCommand(RequestError):
@@ -201,6 +202,15 @@ class CommitBroken(WorkspaceError):
 
 class PackagesMissing(CommitBroken):
     """A dbt package of this commit cannot be had."""
+
+
+class ContentMissing(CommitBroken):
+    """Git keeps a part of this commit elsewhere, and it was not brought."""
+
+    def __init__(self, message: str, hint: str = "", submodules: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.submodules = submodules
+        """Paths of the submodules among it."""
 
 
 class PreparationFailed(CommitBroken):

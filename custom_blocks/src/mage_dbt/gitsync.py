@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mage_dbt import redaction
+from mage_dbt import elsewhere, redaction
 from mage_dbt.errors import Unavailable, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
@@ -40,6 +40,9 @@ STATUS = "status.json"
 KEPT_SECONDS = 6 * 3600.0
 """How long a worktree stays after another took its place; readers may still be in it."""
 
+SUBMODULES_SECONDS = 60.0
+"""Between two tries to bring submodules of the published commit that could not be had."""
+
 LOOK_SECONDS = 60.0
 FETCH_SECONDS = 1800.0
 """Limits of one `git ls-remote`, and of one fetch or checkout."""
@@ -47,7 +50,8 @@ FETCH_SECONDS = 1800.0
 LONGEST_WAIT = 60.0
 """Seconds between two tries while the repository cannot be reached; it grows up to this."""
 
-PROTOCOLS = "file:git:http:https:ssh"
+PROTOCOLS = "git:http:https:ssh"
+"""And `file`, where the repository itself is on this machine; a submodule of another is not."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class GitSync:
         self._refs: dict[str, str] = {}
         self._fetched: dict[str, str] = {}
         self._failures = 0
+        self._lacking: str | None = None
+        """Why submodules of the published commit are not here; None before that was looked at."""
+        self._tried_at = 0.0
         self._environ: dict[str, str] = {}
 
     def run(self, stopping: threading.Event) -> None:
@@ -100,6 +107,10 @@ class GitSync:
             self._head = self._resolve()
             if self._head != self.published():
                 self._publish(self._head)
+            elif self._lacking is None or (
+                self._lacking and time.monotonic() - self._tried_at > SUBMODULES_SECONDS
+            ):
+                self._bring_submodules(self._worktrees / self._head)
             self._follow_refs()
             self._remove_old()
         except (WorkspaceError, OSError) as problem:
@@ -109,7 +120,7 @@ class GitSync:
         if error:
             pause = min(pause * 2 ** min(self._failures - 1, 10), max(LONGEST_WAIT, pause))
             log.error("%s (next try in %.0f s)", error, pause)
-        self._write_status(error, pause)
+        self._write_status(error or self._lacking or "", pause)
         return pause
 
     def published(self) -> str | None:
@@ -136,7 +147,8 @@ class GitSync:
         """The SHA that the ref names in the repository now."""
         names = (f"refs/heads/{self._ref}", f"refs/tags/{self._ref}^{{}}", f"refs/tags/{self._ref}")
         said = self._git(["ls-remote", "--quiet", "--", self._repository], LOOK_SECONDS)
-        found = dict(line.split("\t", 1)[::-1] for line in said.splitlines() if "\t" in line)
+        # Not splitlines: the name of a ref may hold what Unicode calls an end of a line.
+        found = dict(line.split("\t", 1)[::-1] for line in said.split("\n") if "\t" in line)
         self._refs = {
             name: sha
             for name, sha in found.items()
@@ -154,6 +166,7 @@ class GitSync:
             self._fetch()
         before = self.published()
         self._check_out(sha)
+        self._bring_submodules(self._worktrees / sha)
         aside = self._folder / f"{LINK}.new"
         aside.unlink(missing_ok=True)
         aside.symlink_to(Path(self._worktrees.name) / sha)
@@ -171,7 +184,7 @@ class GitSync:
             ["for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"],
             LOOK_SECONDS,
         )
-        if dict(line.split(" ") for line in listed.splitlines()) == self._refs:
+        if dict(line.rsplit(" ", 1) for line in listed.split("\n") if line) == self._refs:
             self._fetched = self._refs
         else:
             self._fetch()
@@ -195,6 +208,24 @@ class GitSync:
         self._git(["worktree", "prune"], LOOK_SECONDS)
         add = ["worktree", "add", "--quiet", "--force", "--detach"]
         self._git([*add, str(path), sha], FETCH_SECONDS)
+
+    def _bring_submodules(self, worktree: Path) -> None:
+        """Fills the commit's submodules. Those that cannot be had stay empty, and it is published
+        all the same: dbt may not need them, and the runner says it when it does."""
+        self._lacking, self._tried_at = "", time.monotonic()
+        if not (worktree / ".gitmodules").is_file():
+            return
+        listed = self._git(["ls-tree", "-r", "-z", "--full-tree", "HEAD"], LOOK_SECONDS, worktree)
+        for path, _ in elsewhere.submodules(listed):
+            # Each by itself: git stops at the first that it cannot clone.
+            update = ["submodule", "--quiet", "update", "--init", "--recursive", "--force"]
+            try:
+                self._git([*update, "--", path], FETCH_SECONDS, worktree)
+            except WorkspaceError as problem:
+                said = without_credentials(f"submodule {path}: {problem}")
+                self._lacking = f"{self._lacking} {said}".strip()
+        if self._lacking:
+            log.error("%s (next try in %.0f s)", self._lacking, SUBMODULES_SECONDS)
 
     def _remove_old(self) -> None:
         limit = time.time() - KEPT_SECONDS
@@ -259,7 +290,15 @@ class GitSync:
         }
         environ |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": PROTOCOLS, "LC_ALL": "C"}
         environ.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+        # Submodules with relative addresses, and Git LFS, ask where the repository came from.
+        count = int(environ.get("GIT_CONFIG_COUNT") or 0)
+        environ[f"GIT_CONFIG_KEY_{count}"] = "remote.origin.url"
+        environ[f"GIT_CONFIG_VALUE_{count}"] = self._repository
+        environ["GIT_CONFIG_COUNT"] = str(count + 1)
         address = urlsplit(self._repository)
+        # `host:path` is ssh's.
+        if address.scheme == "file" or not re.match(r"[^/]+:", self._repository):
+            environ["GIT_ALLOW_PROTOCOL"] = f"file:{PROTOCOLS}"
         if address.scheme in ("", "file") and Path(address.path).exists():
             # git refuses a repository of another user, and takes the exception only from a
             # configuration file: a local fetch drops what stands on the command line.

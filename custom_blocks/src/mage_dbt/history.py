@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mage_dbt.errors import BadCommit, did_you_mean
+from mage_dbt.text import storable
 
 HEX = re.compile(r"[0-9a-fA-F]{7,40}")
 """A SHA or the beginning of one; fewer digits are too often those of two commits."""
@@ -22,7 +23,8 @@ GIT_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Changes:
-    """Files between two commits; paths are from the folder of dbt_project.yml."""
+    """Files between two commits; paths are from the folder of dbt_project.yml, `../lib/x.sql` for
+    one outside it, where a local package may lie."""
 
     renamed: Mapping[str, str]
     """Old path to new path, as git's rename detection tells."""
@@ -84,14 +86,9 @@ class History:
         if self.contains(new, old):
             renamed |= self._followed(old, new)
         added -= set(renamed.values())
-        inside = _Inside(subdir)
         return Changes(
-            {
-                inside.path(one): inside.path(other)
-                for one, other in renamed.items()
-                if inside.holds(one) and inside.holds(other)
-            },
-            frozenset(inside.path(one) for one in added if inside.holds(one)),
+            {_seen_from(subdir, one): _seen_from(subdir, other) for one, other in renamed.items()},
+            frozenset(_seen_from(subdir, one) for one in added),
         )
 
     def _followed(self, old: str, new: str) -> dict[str, str]:
@@ -125,7 +122,8 @@ class History:
             return BadCommit(f"{name} is a branch; a run takes a commit or a tag.", hint)
         if self._shallow():
             return self._cut_off(name)
-        tags = self._git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").stdout.split()
+        listed = self._git("for-each-ref", "--format=%(refname:strip=2)", "refs/tags").stdout
+        tags = storable(listed).split()
         near = did_you_mean(name, tags).replace("mean ", "mean tag ", 1)
         hint = near or (
             "A SHA has at least 7 digits, and its commit must be merged."
@@ -139,7 +137,7 @@ class History:
             return self._cut_off(name)
         shown = sha[:7] if sha.startswith(name.lower()) else f"{name} ({sha[:7]})"
         listed = ("for-each-ref", "--format=%(refname:strip=2)", f"--contains={sha}", "refs/heads")
-        branches = self._git(*listed).stdout.split()
+        branches = storable(self._git(*listed).stdout).split()
         where = (
             f"it is newer than {published[:7]}, the newest published"
             if self._ref in branches
@@ -175,18 +173,8 @@ class History:
         )
 
 
-class _Inside:
-    """The folder of dbt_project.yml inside the repository."""
-
-    def __init__(self, subdir: str) -> None:
-        plain = Path(subdir).as_posix()
-        self._prefix = "" if plain == "." else f"{plain}/"
-
-    def holds(self, path: str) -> bool:
-        return path.startswith(self._prefix)
-
-    def path(self, path: str) -> str:
-        return path.removeprefix(self._prefix)
+def _seen_from(subdir: str, path: str) -> str:
+    return os.path.relpath(path, subdir)
 
 
 def _entries(text: str) -> Iterator[tuple[str, str, str]]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from mage_dbt.variables import to_json
+
 
 @dataclass(frozen=True)
 class PlannedNode:
@@ -26,8 +28,10 @@ class PlannedNode:
     materialized: str = ""
     relation: str = ""
     """The table or view it writes, as dbt spells it; empty for a test."""
+    writes: tuple[str, ...] = ()
+    """All that it writes, as the server knows it: the relation, a test's stored failures."""
     reads: tuple[str, ...] = ()
-    """The tables and views of dbt-metric that it reads, as dbt spells them; not sources."""
+    """The tables and views of dbt-metric that it reads, as the server knows them; not sources."""
     depends_on: tuple[str, ...] = ()
     """Unique ids of what it reads."""
     fqn: str = ""
@@ -40,15 +44,20 @@ class PlannedNode:
     rows: int | None = None
     """The database's estimate of the rows its relation has now; None when it has none."""
 
+    @property
+    def may_have_batches(self) -> bool:
+        """Whether it may be built batch by batch."""
+        return self.materialized == "incremental"
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PlannedNode:
         known = {one.name: data[one.name] for one in fields(cls) if one.name in data}
-        lists = {name: tuple(known.get(name, ())) for name in ("reads", "depends_on")}
+        lists = {name: tuple(known.get(name, ())) for name in ("writes", "reads", "depends_on")}
         return cls(**(known | lists))
 
     def to_json(self) -> dict[str, Any]:
         data = {one.name: getattr(self, one.name) for one in fields(self)}
-        return data | {"reads": list(self.reads), "depends_on": list(self.depends_on)}
+        return data | {name: list(data[name]) for name in ("writes", "reads", "depends_on")}
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Plan:
     @property
     def writes(self) -> frozenset[str]:
         """The relations it creates, replaces or fills."""
-        return frozenset(one.relation for one in self.nodes if one.relation)
+        return frozenset(name for one in self.nodes for name in one.writes)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -115,7 +124,7 @@ class Plan:
         return {
             "command": self.command,
             "flags": list(self.flags),
-            "variables": dict(self.variables),
+            "variables": to_json(self.variables),
             "target": self.target,
         }
 

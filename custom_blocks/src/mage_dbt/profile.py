@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -45,6 +44,10 @@ class Profile:
             )
         return cls(settings.dbt_profiles_dir, None, settings.dbt_target)
 
+    def for_project(self, project: Path) -> tuple[str, ...]:
+        """dbt's flags for the project in this folder; see `Key`."""
+        return ("--project-dir", str(project), *self.arguments())
+
     def arguments(self) -> tuple[str, ...]:
         """As dbt's flags."""
         flags: tuple[str, ...] = ("--profiles-dir", str(self.folder))
@@ -53,13 +56,6 @@ class Profile:
         if self.target:
             flags += ("--target", self.target)
         return flags
-
-    def target_of(self, wanted: str) -> str:
-        """The target in use by name, for a project that asks for the profile `wanted`."""
-        if self.target:
-            return self.target
-        profiles: dict[str, Any] = yaml.safe_load((self.folder / "profiles.yml").read_text()) or {}
-        return str((profiles.get(wanted) or {}).get("target", "default"))
 
     def fingerprint(self) -> str:
         """Changes when a commit must be parsed again because the profile changed (hex)."""

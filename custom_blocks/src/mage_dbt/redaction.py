@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -56,6 +56,16 @@ def scrub_data(data: Any) -> Any:
         return part
 
     return scrubbed(data)
+
+
+FREE_TEXT = frozenset(("message", "text", "hint", "warnings", "notes"))
+"""What a worker tells in sentences. All else it tells identifies (ids, names, relations, paths) or
+is a word of dbt's (statuses, kinds), and is compared: it stays as it is, whatever it holds."""
+
+
+def scrub_told(told: Mapping[str, Any]) -> dict[str, Any]:
+    """An event or an answer of a worker, without secrets in its free text."""
+    return {name: scrub_data(value) if name in FREE_TEXT else value for name, value in told.items()}
 
 
 class Formatter(logging.Formatter):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-ORDER = ("error", "fail", "runtime error", "skipped", "warn")
+ORDER = ("error", "fail", "runtime error", "partial success", "skipped", "warn")
 """What is wrong comes first in a table; the rest keeps the order in which it ran."""
 
 LONGEST_CELL = 90
@@ -43,6 +43,7 @@ class Progress:
     def __init__(self) -> None:
         self._total = 0
         self._done = 0
+        self._planned: frozenset[str] = frozenset()
 
     def lines(self, event: Event) -> Iterator[str]:
         data = event.data
@@ -50,11 +51,13 @@ class Progress:
             yield f"{data['state']}  {data.get('detail', '')}".rstrip()
         elif event.kind == "plan":
             self._total = len(data["names"])
+            self._planned = frozenset(one["node"] for one in data.get("nodes", ()))
             yield f"Plan: {self._total} nodes"
             yield from (f"Warning: {text}" for text in data["warnings"])
             yield from (f"Note: {text}" for text in data.get("notes", ()))
         elif event.kind == "node_finished":
-            self._done += data.get("type") != "operation"
+            # Hooks are planned by `compile` alone.
+            self._done += data.get("type") != "operation" or data["node"] in self._planned
             yield node_line(NodeResult.from_json(data), f"{self._done}/{self._total}")
         elif event.kind == "log":
             yield f"dbt: {data['text']}"

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from datetime import date
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from mage_dbt.command import Command
+from mage_dbt.command import WINDOW_REFRESHED, Command
 from mage_dbt.errors import (
     BadCommit,
     BadSelection,
-    BadVariable,
     RequestError,
     UnknownOperation,
     did_you_mean,
 )
-from mage_dbt.selection import criteria
+from mage_dbt.selection import LONGEST_CRITERION, MOST_CRITERIA, criteria
+from mage_dbt.variables import read as read_variables
+from mage_dbt.variables import to_json
+from mage_dbt.windows import Window
+
+TIMES = ("event_time_start", "event_time_end")
 
 LONGEST_TEXT = 2_000
 """Characters in one text of a request: more is a mistake or an attack."""
-
-MOST_VARIABLES = 200
 
 SAME_COMMIT = "same"
 
@@ -61,6 +61,16 @@ class Request:
     operation: Operation
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Instead of `select`: names or unique ids of models, seeds and snapshots, each meaning that
+    one node, whatever folder, tag or method has its name too."""
+    with_upstream: bool = False
+    """Whether all that `models` read is built too."""
+    with_downstream: bool = False
+    """Whether all that reads `models` is built too."""
+    event_time_start: str = ""
+    """For microbatch models: the window to build, in UTC; both or neither."""
+    event_time_end: str = ""
     variables: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     command: str = ""
     """For operation `command`: what one would type after `dbt`."""
@@ -86,7 +96,8 @@ class Request:
     def parse(cls, data: Mapping[str, Any]) -> Request:
         """Reads a request from plain data, as it comes from JSON or from a form.
 
-        `select` and `exclude` may be one text with criteria separated by spaces, or a list.
+        `select` and `exclude` may be one text with criteria separated by spaces, or a list;
+        `variables` a mapping, or the text that one would give to `dbt --vars`.
         Raises a RequestError that names the field.
         """
         known = {one.name for one in fields(cls)}
@@ -98,17 +109,24 @@ class Request:
         of = _text(data, "of") or None
         select = _criteria(data.get("select"), "select")
         exclude = _criteria(data.get("exclude"), "exclude")
+        models = _models(data.get("models"))
+        if models and (select or exclude):
+            raise BadSelection(
+                "`models` names all that is chosen: leave `select` and `exclude` out."
+            )
+        window = _window(data, operation)
         if operation is Operation.COMMAND:
-            if select or exclude:
+            if select or exclude or models:
                 raise RequestError("A command brings its own --select and --exclude.")
             Command.parse(command)
         elif command:
             raise RequestError(f"Only the operation `command` takes a command, not {operation}.")
-        if operation is Operation.FULL_REFRESH and not select:
+        if operation is Operation.FULL_REFRESH and not select and not models:
             raise BadSelection(
-                "A full refresh needs the models to refresh.", "Name at least one in `select`."
+                "A full refresh needs the models to refresh.",
+                "Name at least one in `select` or `models`.",
             )
-        if operation is Operation.RERUN_FAILED and (select or exclude):
+        if operation is Operation.RERUN_FAILED and (select or exclude or models):
             raise RequestError("A rerun of what failed chooses its models itself.")
         if operation is not Operation.RERUN_FAILED and of:
             raise RequestError("Only the operation `rerun_failed` takes `of`.")
@@ -130,7 +148,12 @@ class Request:
             operation=operation,
             select=select,
             exclude=exclude,
-            variables=MappingProxyType(_variables(data.get("variables"))),
+            models=models,
+            with_upstream=_switch(data, "with_upstream", models),
+            with_downstream=_switch(data, "with_downstream", models),
+            event_time_start=window[0],
+            event_time_end=window[1],
+            variables=MappingProxyType(read_variables(data.get("variables"))),
             command=command,
             of=of,
             commit=commit,
@@ -149,7 +172,8 @@ class Request:
         return data | {
             "select": list(self.select),
             "exclude": list(self.exclude),
-            "variables": dict(self.variables),
+            "models": list(self.models),
+            "variables": to_json(self.variables),
         }
 
     def what(self) -> dict[str, Any]:
@@ -163,12 +187,27 @@ class Request:
         """The dbt command line this request stands for, selection included."""
         if self.operation is Operation.COMMAND:
             return Command.parse(self.command)
-        return Command(
-            name="build",
-            select=self.select,
-            exclude=self.exclude,
-            flags=("--full-refresh",) if self.operation is Operation.FULL_REFRESH else (),
+        flags: tuple[str, ...] = (
+            ("--full-refresh",) if self.operation is Operation.FULL_REFRESH else ()
         )
+        window = None
+        if self.event_time_start:
+            window = Window.asked(self.event_time_start, self.event_time_end, TIMES)
+            flags += window.flags()
+        return Command("build", self.select, self.exclude, flags, window)
+
+    def does_all_of(self, other: Request) -> bool:
+        """Whether a node that passed in a run of this had done to it what `other` asks for."""
+        if not other.dbt_command().writes:
+            return True
+        same = dict(self.variables) == dict(other.variables)
+        return same and self.dbt_command().does_all_of(other.dbt_command())
+
+    def fills_as(self, other: Request) -> bool:
+        """The same of a microbatch model, whose runs tell themselves which window they filled."""
+        same = dict(self.variables) == dict(other.variables)
+        mine, theirs = (replace(one.dbt_command(), window=None) for one in (self, other))
+        return same and mine.does_all_of(theirs)
 
 
 def _one_of(kind: type[Any], value: object, name: str) -> Any:
@@ -202,24 +241,38 @@ def _criteria(value: object, name: str) -> tuple[str, ...]:
     return criteria(parts, f"`{name}`")
 
 
-def _variables(value: object) -> dict[str, Any]:
+def _models(value: object) -> tuple[str, ...]:
     if value is None or value == "":
-        return {}
-    if not isinstance(value, Mapping):
-        raise BadVariable(f"Variables are names with values, not {value!r}.")
-    if len(value) > MOST_VARIABLES:
-        raise BadVariable(f"More than {MOST_VARIABLES} variables.")
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][\w:.-]{0,199}", name):
-            raise BadVariable(
-                f"{name!r} is not a variable's name.",
-                "It begins with a letter; digits, _, :, . and - may follow.",
-            )
-    # YAML reads 2026-01-31 as a date; dbt gets it as it was written.
-    plain = {name: one.isoformat() if isinstance(one, date) else one for name, one in value.items()}
-    try:
-        if len(json.dumps(plain)) > 10 * LONGEST_TEXT:
-            raise BadVariable("The variables are too long.")
-    except (TypeError, ValueError):
-        raise BadVariable("A variable's value is text, a number, true, false, or a list.") from None
-    return plain
+        return ()
+    parts = value.split() if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise BadSelection("`models` is a text or a list of texts.")
+    if len(parts) > MOST_CRITERIA:
+        raise BadSelection("`models` is too long.")
+    for part in parts:
+        if not part or len(part) > LONGEST_CRITERION or not part.isprintable():
+            raise BadSelection(f"{part[:100]!r} in `models` is no model's name.")
+    return tuple(dict.fromkeys(parts))
+
+
+def _switch(data: Mapping[str, Any], name: str, models: tuple[str, ...]) -> bool:
+    value = data.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise RequestError(f"`{name}` is true or false.")
+    if value and not models:
+        raise RequestError(f"`{name}` goes with `models`.", "In `select` write +model or model+.")
+    return bool(value)
+
+
+def _window(data: Mapping[str, Any], operation: Operation) -> tuple[str, str]:
+    start, end = (_text(data, name) for name in TIMES)
+    if not start and not end:
+        return "", ""
+    if operation is Operation.FULL_REFRESH:
+        raise RequestError(WINDOW_REFRESHED, "Ask for a build: the window is replaced.")
+    if operation is Operation.RERUN_FAILED:
+        raise RequestError("A rerun keeps the window of the run it runs again.")
+    if operation is Operation.COMMAND:
+        raise RequestError("A command brings its own --event-time-start and --event-time-end.")
+    Window.asked(start, end, TIMES)
+    return start, end

@@ -143,7 +143,8 @@ class Run:
     def title(self) -> str:
         """What it is, in a few words: `daily_full_build`, or `full_refresh fct_orders`."""
         asked = self.request
-        words = [self.operation, *asked.get("select", ()), asked.get("command") or ""]
+        chosen = (*asked.get("select", ()), *asked.get("models", ()))
+        words = [self.operation, *chosen, asked.get("command") or ""]
         if asked.get("exclude"):
             words += ["without", *asked["exclude"]]
         if self.operation == "rerun_failed":

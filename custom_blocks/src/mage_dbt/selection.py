@@ -14,6 +14,14 @@ MOST_CRITERIA = 5_000
 # No criterion begins with a dash (dbt would take it for a flag) or holds what only a shell reads.
 CRITERION = re.compile(r"""[^-\s\x00-\x1f;&|`$<>\\"'(){}][^\s\x00-\x1f;&|`$<>\\"'(){}]*""")
 
+SYNTAX = re.compile(r"[+@*?\[\]:,/]")
+"""What only a selection has, and no model's name."""
+
+
+def is_name(word: str) -> bool:
+    """Whether the word can only be one node's name, or its unique id."""
+    return SYNTAX.search(word) is None
+
 
 def criteria(parts: Sequence[str], where: str) -> tuple[str, ...]:
     """Checks the form of each criterion. Raises BadSelection, naming the one that is wrong."""

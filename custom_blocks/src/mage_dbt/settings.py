@@ -8,6 +8,8 @@ two. Only the standard library is used here: this runs before anything is instal
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import zoneinfo
@@ -100,7 +102,12 @@ def _switch(value: str) -> bool:
 
 
 def _names(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    """With commas between; a name that holds one stands in double quotes, as in CSV."""
+    try:
+        rows = list(csv.reader([value], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"a quoted name is not ended: {error}") from None
+    return tuple(part.strip() for row in rows for part in row if part.strip())
 
 
 def _clock(value: str) -> time:
@@ -286,7 +293,8 @@ class Settings:
     login_viewer_groups: tuple[str, ...] = _setting(
         "",
         _names,
-        "Groups of the identity provider, with commas between, whose members may look.",
+        "Groups of the identity provider, with commas between, whose members may look. A name that "
+        "holds a comma stands in double quotes.",
     )
     login_analyst_groups: tuple[str, ...] = _setting(
         "", _names, "Groups whose members may also edit and run in Mage, and ask for runs."
@@ -422,7 +430,9 @@ def _written(value: object) -> str:
     if isinstance(value, time):
         return value.strftime("%H:%M")
     if isinstance(value, tuple):
-        return ",".join(value)
+        written = io.StringIO()
+        csv.writer(written, lineterminator="").writerow(value)
+        return written.getvalue()
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

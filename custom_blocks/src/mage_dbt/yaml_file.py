@@ -17,8 +17,8 @@ def read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8; no date
         raise CommitBroken(f"{file.name} cannot be read: {error}", REPAIR) from None
     if not isinstance(content, dict):
         raise CommitBroken(f"{file.name} is not names with values.", REPAIR)

@@ -139,6 +139,17 @@ def broken(sha: str, subject: str, author: str, reason: str, live: str) -> Messa
     return _message(Kind.BROKEN, f"main is broken at {sha[:7]} by {one_line(author, 30)}", lines)
 
 
+def not_ready(sha: str, subject: str, reason: str, live: str) -> Message:
+    """This machine cannot make the newest commit ready, and nobody's change is to blame."""
+    lines = [
+        f'Not ready: {sha[:7]} "{one_line(subject, LONGEST_WORDS)}"',
+        f"Why: {one_line(reason, LONGEST_REASON)}",
+        f"Runs use {live[:7]} until then." if live else "No commit can be built.",
+        "It is tried again every minute; ./scripts/mage-dbt status says when it is live.",
+    ]
+    return _message(Kind.BROKEN, f"{sha[:7]} cannot be made ready on this machine", lines)
+
+
 def repaired(broken_sha: str, sha: str, subject: str, author: str) -> Message:
     """main parses again."""
     lines = [

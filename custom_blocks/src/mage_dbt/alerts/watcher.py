@@ -248,18 +248,17 @@ class Watcher:
     def _of_main(self, now: datetime) -> Iterator[Alert]:
         live, broken = self._commits()
         if broken is not None:
-            if self._broken_since[0] != broken.sha:
-                self._broken_since = (broken.sha, now)
+            key = f"broken:{broken.sha}" + (":machine" if broken.by_machine else "")
+            if self._broken_since[0] != key:
+                self._broken_since = (key, now)
             self._whole = ""
-            key = f"broken:{broken.sha}"
             long = now - self._broken_since[1] >= BROKEN_FOR
             if long and not self._book.known([key]):
-                text = message.broken(
-                    broken.sha,
-                    broken.subject,
-                    broken.author,
-                    broken.error.message,
-                    live.sha if live else "",
+                reason, instead = broken.error.message, live.sha if live else ""
+                text = (
+                    message.not_ready(broken.sha, broken.subject, reason, instead)
+                    if broken.by_machine
+                    else message.broken(broken.sha, broken.subject, broken.author, reason, instead)
                 )
                 yield Alert(key, now, text)
         elif live is not None and live.sha != self._whole:

@@ -131,7 +131,10 @@ _EXAMPLES: Mapping[type[WorkspaceError], WorkspaceError] = {
         errors.BadSelection(
             "'fct_orders;' in `select` is not a model name or a dbt selection criterion."
         ),
-        errors.BadVariable('dbt-metric reads no variable "dayz".', "Did you mean days?"),
+        errors.BadVariable(
+            "'1st' is not a variable's name.",
+            "It begins with a letter; digits, _, :, . and - may follow.",
+        ),
         errors.BadCommand("The dbt command clean is not allowed.", "Allowed are build, run, …"),
         errors.BadCommit(
             "'v1..v2' is neither a commit's SHA nor a tag's name.",

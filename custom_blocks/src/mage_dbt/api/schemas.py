@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from mage_dbt.request import LONGEST_TEXT, MOST_VARIABLES, Cause, Operation
+from mage_dbt.request import LONGEST_TEXT, Cause, Operation
 from mage_dbt.run import RunState
 from mage_dbt.selection import LONGEST_CRITERION, MOST_CRITERIA
+from mage_dbt.variables import LONGEST, MOST
 
 RUN_EXAMPLE = "20261123-080000-4f2a9c"
 
@@ -32,6 +33,9 @@ StateName = Annotated[
 Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Criterion = Annotated[str, Field(max_length=LONGEST_CRITERION)]
 Criteria = Text | Annotated[list[Criterion], Field(max_length=MOST_CRITERIA)] | None
+Variables = (
+    Annotated[dict[str, Any], Field(max_length=MOST)] | Annotated[str, Field(max_length=LONGEST)]
+)
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -60,8 +64,29 @@ class RunRequest(Body):
         None, description="Models in dbt's selection syntax: one text, or a list. `fct_orders+`."
     )
     exclude: Criteria = Field(None, description="Models to leave out, in the same syntax.")
-    variables: Annotated[dict[str, Any], Field(max_length=MOST_VARIABLES)] | None = Field(
-        None, description="dbt variables by name; only names that dbt-metric reads."
+    models: Criteria = Field(
+        None,
+        description="Instead of `select`: names or unique ids, each of one model, seed or "
+        "snapshot, whatever folder or tag has that name too.",
+    )
+    with_upstream: bool | None = Field(
+        None, description="With `models`: build what they read first."
+    )
+    with_downstream: bool | None = Field(
+        None, description="With `models`: build what reads them too."
+    )
+    event_time_start: Text | None = Field(
+        None,
+        description="For `build`: microbatch models build the batches from this time on (UTC), "
+        "`2026-01-31` or `2026-01-31T08:00:00`. With `event_time_end`.",
+    )
+    event_time_end: Text | None = Field(
+        None, description="Where that window ends; this time does not belong to it."
+    )
+    variables: Variables | None = Field(
+        None,
+        description="dbt variables by name, or as the YAML text that `dbt --vars` takes (for what "
+        "JSON has not, such as dates); a name that nothing seems to read is warned of.",
     )
     command: Text | None = Field(
         None, description="For `command`: what one would type after `dbt`."
@@ -159,7 +184,9 @@ class Plan(Answer):
     digest: str = Field(description="Send it with the run, to run this and nothing else.")
     command: str
     flags: list[str]
-    variables: dict[str, Any]
+    variables: dict[str, Any] | str = Field(
+        description="As YAML where JSON would change them: dates, say."
+    )
     target: str
     nodes: list[PlannedNode]
     writes: list[str] = Field(description="The tables and views it creates, replaces or fills.")

@@ -6,6 +6,7 @@ comes from outside the proxy takes away before it sets its own.
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ PROXY_SECRET = "X-Workspace-Proxy"
 
 EMAIL = "X-Forwarded-Email"
 GROUPS = "X-Forwarded-Groups"
+"""Each group as `Basic` and the base64 of `<group>:<the proxy's secret>`. The proxy joins what it
+tells with commas, and a group's name may hold some: as plain text, one called `a,owners` would make
+its members owners."""
 
 NAME = re.compile(r"[!-~]{1,254}")
 """What an e-mail address or a subject may consist of here: it is shown, logged and kept."""
@@ -55,7 +59,7 @@ class Person:
                 "The identity provider tells no e-mail address of yours that can be used.",
                 "docs/security.md says what it has to tell.",
             )
-        role = groups.role(_listed(values(GROUPS)))
+        role = groups.role(_groups(values(GROUPS), secret))
         if role is None:
             raise Forbidden(
                 f"{name} is signed in, and in no group that may use this workspace.",
@@ -71,6 +75,15 @@ def is_secret(given: Sequence[str], secret: str) -> bool:
     return right and len(given) == 1 and secret != ""
 
 
-def _listed(values: Sequence[str]) -> list[str]:
-    """Repeated headers and comma lists are one list."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def _groups(values: Sequence[str], secret: str) -> list[str]:
+    """The groups in repeated headers and comma lists; what the proxy does not write is none."""
+    found = []
+    for one in ",".join(values).split(","):
+        kind, _, encoded = one.strip().partition(" ")
+        try:
+            group = base64.b64decode(encoded, validate=True).decode()
+        except ValueError:  # no base64, or no UTF-8
+            continue
+        if kind == "Basic" and group.endswith(f":{secret}"):
+            found.append(group.removesuffix(f":{secret}"))
+    return found

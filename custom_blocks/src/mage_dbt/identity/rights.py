@@ -16,8 +16,9 @@ NEEDED: Mapping[Operation, Role] = {
 }
 """An operation that is not here is dangerous until somebody says otherwise."""
 
-DANGEROUS_FLAGS = ("--full-refresh",)
-"""Of a dbt command: with one of these it drops tables with whatever depends on them, unasked."""
+DANGEROUS_FLAGS = ("--full-refresh", "--empty")
+"""Of a dbt command: with one of these it drops tables with whatever depends on them, unasked, or
+leaves them without their rows."""
 
 
 def needed(request: Request) -> Role:

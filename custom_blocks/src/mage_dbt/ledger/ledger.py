@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,12 +18,26 @@ from mage_dbt.errors import LedgerUnreachable, NotFound, RequestError
 from mage_dbt.ledger import run_node
 from mage_dbt.ledger.listing import RunFilter
 from mage_dbt.ledger.run_node import RunNode
+from mage_dbt.ledger.text import keep_storable
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
 from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
+from mage_dbt.windows import Filled
 
-CONNECT_SECONDS = 10.0
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 10
 """How long a caller waits for a connection before it is told that PostgreSQL does not answer."""
+
+REFUSED = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
+"""PostgreSQL answers, and does not take a value."""
+
+LONGEST_WORD = 500
+"""Characters of an id, a name or a status in an event that PostgreSQL does not take."""
+
+RECONNECT_SECONDS = 2.0
+"""The pool's tries to connect are further and further apart, up to minutes; after this long it
+gives up, and whoever asks next has it try at once. The runner asks every second."""
 
 RUN = """
 select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
@@ -109,20 +124,46 @@ LATEST = """
 select distinct on (node) node, node_result.name, status, at, run, because, caller
 from ledger.node_result
 join ledger.run on run.id = node_result.run
-where run.target = %(target)s and node_result.at >= %(since)s
+where run.id = any(%(runs)s) and node_result.at >= %(since)s
 order by node, status = 'skipped', at desc
 """
 
-ESTIMATES = """
+ASKED_SINCE = """
+with recursive up as (
+    select id as run, follows, request from ledger.run
+    where target = %(target)s and id in (
+        select run from ledger.node_result where at >= %(since)s
+    )
+    union all
+    select up.run, run.follows, run.request from up join ledger.run on run.id = up.follows
+)
+select run, request from up where follows is null
+"""
+"""Of each run what was asked for; of a rerun what was asked for at first."""
+
+FILLED = """
+select distinct on (run, node) run, data ->> 'node' as node, at, kind, data -> 'batches' as batches
+from ledger.event
+where run in (
+    select run from ledger.node_result where run = any(%(runs)s) and node = any(%(nodes)s)
+) and kind in ('node_started', 'node_finished')
+    and data ->> 'node' = any(%(nodes)s) and data ? 'batches'
+order by run, node, seq desc
+"""
+
+ESTIMATES = r"""
 select node, percentile_cont(0.5) within group (order by seconds) as seconds
 from (
     select node, seconds, row_number() over (partition by node order by at desc) as place
     from ledger.node_result
     join ledger.run on run.id = node_result.run
+    cross join lateral (select coalesce(run.request ->> 'command', '') as text) as command
     where node = any(%(nodes)s) and status = any(%(passed)s) and run.target = %(target)s
+        and command.text !~ '^\s*(dbt\s+)?compile|--empty'
         and (
             node <> all(%(incremental)s)
-            or (run.operation = 'full_refresh') = %(full_refresh)s
+            or (run.operation = 'full_refresh' or command.text like '%%--full-refresh%%')
+                = %(full_refresh)s
         )
 ) as last
 where place <= %(last)s
@@ -194,7 +235,13 @@ class Ledger:
             open=False,
             timeout=CONNECT_SECONDS,
             check=ConnectionPool.check_connection,
-            kwargs={"row_factory": dict_row, "application_name": "mage-dbt runner"},
+            configure=keep_storable,
+            reconnect_timeout=RECONNECT_SECONDS,
+            kwargs={
+                "row_factory": dict_row,
+                "application_name": "mage-dbt runner",
+                "connect_timeout": 5,
+            },
         )
 
     def open(self) -> None:
@@ -207,7 +254,9 @@ class Ledger:
     def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         try:
             with self._pool.connection() as connection:
-                yield connection  # type: ignore[misc]  # the pool cannot know the row factory
+                yield connection
+        except REFUSED:
+            raise
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise LedgerUnreachable(
                 f"PostgreSQL, which holds the ledger, does not answer: {error}".strip(),
@@ -258,9 +307,24 @@ class Ledger:
     def event(
         self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
     ) -> None:
-        """Adds one event; with `line`, at most once however often it is called."""
-        with self._connection() as connection:
-            self._event(connection, run, at, kind, data, line)
+        """Adds one event; with `line`, at most once however often it is called.
+
+        One that PostgreSQL does not take (a number that is too large, say) is kept without what it
+        says beyond its words: that is this event's trouble, and not its run's.
+        """
+        try:
+            with self._connection() as connection:
+                self._event(connection, run, at, kind, data, line)
+        except REFUSED as error:
+            log.exception("run %s: an event (%s) is not kept as it is", run, kind)
+            kept = {
+                name: value
+                for name, value in data.items()
+                if isinstance(value, bool | str) and len(str(value)) <= LONGEST_WORD
+            }
+            kept["message"] = f"PostgreSQL does not take what was told of this: {error}"
+            with self._connection() as connection:
+                self._event(connection, run, at, kind, kept, line)
 
     def _event(
         self,
@@ -350,6 +414,16 @@ class Ledger:
                 " order by asked_at, id"
             ).fetchall()
         return [_run(row) for row in rows]
+
+    def going_on(self, runs: Collection[str]) -> set[str]:
+        """Which of these runs have no final state."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "select id from ledger.run_now where id = any(%s)"
+                " and state not in ('Success', 'Error', 'Cancelled')",
+                [list(runs)],
+            ).fetchall()
+        return {row["id"] for row in rows}
 
     def plan(self, run: Run) -> Plan:
         """What the run was planned to do; without nodes when it never got as far."""
@@ -502,21 +576,41 @@ class Ledger:
             ).fetchone()
         return _run(row) if row else None
 
-    def latest(self, target: str, since: datetime) -> dict[str, Outcome]:
-        """By node, its last result since then in any run on the target.
+    def asked_since(self, target: str, since: datetime) -> dict[str, Mapping[str, Any]]:
+        """By run on the target with results since then, its request; of a rerun the first run's."""
+        with self._connection() as connection:
+            rows = connection.execute(ASKED_SINCE, {"target": target, "since": since}).fetchall()
+        return {row["run"]: row["request"] for row in rows}
+
+    def latest(self, runs: Sequence[str], since: datetime) -> dict[str, Outcome]:
+        """By node, its last result since then in any of these runs.
 
         A skipped node did nothing, so that counts only for one that has no other result.
         """
         with self._connection() as connection:
-            rows = connection.execute(LATEST, {"target": target, "since": since}).fetchall()
+            rows = connection.execute(LATEST, {"runs": list(runs), "since": since}).fetchall()
         return {row["node"]: Outcome(**row) for row in rows}
+
+    def filled(self, runs: Sequence[str], nodes: Sequence[str]) -> dict[str, list[Filled]]:
+        """By node, what its batches in these runs filled and did not, oldest first; only of nodes
+        that had batches."""
+        values = {"runs": list(runs), "nodes": list(nodes)}
+        with self._connection() as connection:
+            rows = connection.execute(FILLED, values).fetchall()
+        found: dict[str, list[Filled]] = {}
+        for row in sorted(rows, key=lambda row: row["at"]):
+            one = Filled.from_json(row["batches"])
+            one = replace(one, cut_off=row["kind"] == "node_started")
+            found.setdefault(row["node"], []).append(one)
+        return found
 
     def estimates(
         self, nodes: Sequence[str], incremental: Sequence[str], target: str, full_refresh: bool
     ) -> dict[str, float]:
         """By node, the median seconds of its last results that passed.
 
-        Of an `incremental` one only those that did the same: all its rows, or the new ones.
+        Only of runs that built it in full; of an `incremental` one only of those that did the
+        same: all its rows, or the new ones.
         """
         values = {
             "nodes": list(nodes),

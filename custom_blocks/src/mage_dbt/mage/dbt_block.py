@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import pandas as pd
-import yaml
 
 from mage_dbt import blocks
 from mage_dbt.errors import BadCommand, BadVariable
+from mage_dbt.variables import read
 
 
 def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
@@ -65,10 +65,9 @@ def _without_vars(words: list[str]) -> tuple[list[str], dict[str, Any]]:
             continue
         text = value if equals else next(rest, "")
         try:
-            read = yaml.safe_load(text)
-        except yaml.YAMLError:
-            read = None
-        if not isinstance(read, dict):
-            raise BadVariable(f"--vars {text!r} is not a mapping.", "Write --vars '{name: value}'.")
-        variables |= read
+            variables |= read(text)
+        except BadVariable as error:
+            raise BadVariable(
+                f"--vars {text!r}: {error.message}", "Write --vars '{name: value}'."
+            ) from None
     return kept, variables

@@ -49,7 +49,8 @@ class FormModel:
     """A model as the forms offer it."""
 
     name: str
-    incremental: bool = False
+    refreshable: bool = False
+    """Whether an ordinary build keeps of it what a full refresh builds anew."""
     description: str = ""
 
     @property
@@ -91,12 +92,13 @@ def install(settings: Settings, home: Home, now: datetime | None = None) -> None
 def write_forms(home: Home, models: Sequence[FormModel]) -> None:
     """Renews the forms' lists of models; Mage shows them without a restart.
 
-    The full refresh offers incremental models only: any other is built anew every time.
+    The full refresh offers what an ordinary build does not build anew: incremental models, seeds,
+    materialized views.
     """
     by_name = sorted(models, key=lambda model: model.name)
     offered = {
         "single_model_rerun.yaml": by_name,
-        "incremental_full_refresh.yaml": [model for model in by_name if model.incremental],
+        "incremental_full_refresh.yaml": [model for model in by_name if model.refreshable],
     }
     for name, choices in offered.items():
         path = home.mage_project / "interactions" / name

@@ -7,10 +7,12 @@ import os
 import socket
 import stat
 import sys
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import psycopg
 import uvicorn
 
 from mage_dbt import redaction
@@ -21,10 +23,14 @@ from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.migrate import migrate_if_owner
 from mage_dbt.profile import Profile
+from mage_dbt.runner import waiting
 from mage_dbt.runner.service import Runner
 from mage_dbt.settings import Settings
 
 log = logging.getLogger("mage_dbt.runner")
+
+RETRY_SECONDS = 1.0
+"""Between two tries to reach a PostgreSQL that is away."""
 
 
 def main() -> None:
@@ -46,7 +52,7 @@ def _serve(settings: Settings, home: Home) -> None:
     Profile.of(settings, home)  # a wrong DBT_PROFILES_DIR must fail here, not at each commit
     for folder in (home.runs, home.commits, home.packages):
         folder.mkdir(parents=True, exist_ok=True)
-    applied = migrate_if_owner(settings.workspace_database_url)
+    applied = _when_postgres_answers(settings.workspace_database_url, home.runner_socket)
     log.info("ledger: applied %s", ", ".join(applied) or "nothing, it is up to date")
     ledger = Ledger(settings.workspace_database_url)
     ledger.open()
@@ -76,6 +82,23 @@ def _serve(settings: Settings, home: Home) -> None:
             relay.stop()
         runner.stop()
         ledger.close()
+
+
+def _when_postgres_answers(url: str, path: Path) -> list[str]:
+    """Brings the ledger's schema up to date, tried again while PostgreSQL is away: to end would
+    only make whoever started this process wait longer and longer before it starts it again."""
+    with ExitStack() as stack:
+        door: waiting.Door | None = None
+        while True:
+            try:
+                return migrate_if_owner(url)
+            except psycopg.OperationalError as error:
+                reason = redaction.scrub(str(error).strip())
+            door = door or stack.enter_context(waiting.door(_unix_socket(path)))
+            if reason != door.reason:
+                log.warning("waiting for PostgreSQL: %s", reason)
+            door.reason = reason
+            time.sleep(RETRY_SECONDS)
 
 
 def _hide_secrets(settings: Settings, home: Home) -> None:

@@ -15,6 +15,7 @@ from mage_dbt.errors import LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
 from mage_dbt.run import Run, RunState
+from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.record import Record
 from mage_dbt.worker import EVENTS_FILE, Job, Worker
@@ -94,6 +95,9 @@ class Execution(threading.Thread):
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
         if self._cancelled and state is not RunState.SUCCESS:
             state, detail = RunState.CANCELLED, f"Cancelled: {self._cancelled}."
+        found = look(self.job) if self._cut_off and not self._taken_over else Look()
+        if not found.gone:
+            detail = f"{detail} {found}".strip()
         if self._taken_over:
             log.warning("run %s is another runner's now", self.run_id)
         else:
@@ -104,8 +108,10 @@ class Execution(threading.Thread):
         self._leave_warm_place()
         with self._holding:
             self._let_go()
-        # dbt ends its SQL before it says that it has ended; without a word the SQL may live on.
-        self._line.leave(self.run_id, ORPHAN_SECONDS if self._cut_off else 0.0)
+        while not found.gone:
+            time.sleep(AGAIN_SECONDS)
+            found = look(self.job)
+        self._line.leave(self.run_id, 0.0 if found.looked else ORPHAN_SECONDS)
         self._over(self.run_id)
         self._ended.set()
 
@@ -140,6 +146,7 @@ class Execution(threading.Thread):
             worker.hold(self._descriptor)
         self._leave_warm_place()
         self._write(lambda: self._ledger.state(self.run_id, RunState.STARTING))
+        self._cut_off = True  # until dbt says how it ended
         worker.start()
         self._write(lambda: self._ledger.state(self.run_id, RunState.RUNNING))
         record = Record(self.run_id, self.job.folder / EVENTS_FILE, self._ledger)
@@ -150,7 +157,7 @@ class Execution(threading.Thread):
                 break
             if not more:
                 time.sleep(LOOK_SECONDS)
-        self._cut_off = not record.ended
+        self._cut_off = record.cut_off
         ending = "" if record.ended else f"dbt's process ended early: {worker.ending()}"
         self._write(lambda: record.fill(plan, self._cancelled or ending))
         return record.verdict(plan)

@@ -51,8 +51,7 @@ RETRY_SECONDS = 0.5
 """Between two tries to reach a PostgreSQL that is away."""
 
 ORPHAN_SECONDS = 2.0
-"""How long the SQL of a killed worker may live on: PostgreSQL looks for its client every second
-(client_connection_check_interval), and then has to end the query."""
+"""How long the SQL of a killed worker is taken to live on in a server that cannot be asked."""
 
 GRACE_SECONDS = 5.0
 """How long the locks of another runner must be gone before it counts as dead. More than

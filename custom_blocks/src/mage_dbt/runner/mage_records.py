@@ -20,6 +20,7 @@ from mage_dbt.ledger.ledger import Unrecorded
 from mage_dbt.mage.api import MageApi
 from mage_dbt.request import Operation, Request
 from mage_dbt.settings import Settings
+from mage_dbt.variables import to_json
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class MageRecords:
 def pipeline_of(request: Request) -> str:
     """The pipeline a person in Mage would have used for this."""
     if request.operation is Operation.BUILD:
-        return "single_model_rerun" if request.select else "daily_full_build"
+        return "single_model_rerun" if request.select or request.models else "daily_full_build"
     return {
         Operation.FULL_REFRESH: "incremental_full_refresh",
         Operation.RERUN_FAILED: "rerun_failed",
@@ -127,13 +128,17 @@ def pipeline_of(request: Request) -> str:
 
 def variables_of(run: str, request: Request) -> dict[str, Any]:
     """What the pipeline run is given: the run to attach to, and what a reader of its page asks."""
-    model = " ".join(request.select)
+    model = " ".join((*request.select, *request.models))
     shown = {
         "model": model if len(model) <= LONGEST_SHOWN else model[: LONGEST_SHOWN - 1] + "…",
+        "with_upstream": request.with_upstream,
+        "with_downstream": request.with_downstream,
+        "event_time_start": request.event_time_start,
+        "event_time_end": request.event_time_end,
         "command": request.command,
         "failed_run": request.of,
         "commit": request.commit,
-        "variables": dict(request.variables),
+        "variables": to_json(request.variables),
         "why": request.why,
         "asked_by": request.caller,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +30,40 @@ class Order:
     rerun: Rerun | None = None
     keep_views: bool = False
     """See `Request.keep_views`."""
+    models: tuple[str, ...] = ()
+    """See `Request.models`."""
+    with_upstream: bool = False
+    with_downstream: bool = False
 
     def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
         """For a worker that works in `folder`."""
         rerun = self.rerun or Rerun()
-        arguments = profile.arguments()
         if self.target != self.commit.target:
-            given = arguments.index("--target") if "--target" in arguments else len(arguments)
-            arguments = (*arguments[:given], "--target", self.target, *arguments[given + 2 :])
+            profile = replace(profile, target=self.target)
         return Job(
             folder=folder,
             commit=self.commit.sha,
             project=self.commit.project,
             parsed=self.commit.parsed,
-            dbt_arguments=("--project-dir", str(self.commit.project), *arguments),
+            dbt_arguments=profile.for_project(self.commit.project),
             command=self.command.name,
-            select=() if rerun.nodes else self.command.select,
+            select=self.command.select,
             exclude=self.command.exclude,
             flags=self.command.flags,
             variables=self.variables,
             caller=self.caller,
             nodes=rerun.nodes,
+            planned=rerun.planned,
+            gaps=rerun.gaps,
+            begun_at=rerun.begun_at,
+            left_out=rerun.left_out,
+            models=self.models,
+            with_upstream=self.with_upstream,
+            with_downstream=self.with_downstream,
             added=rerun.added,
             notes=rerun.notes,
             target=self.target,
             keep_views=self.keep_views,
+            fresh=bool(self.commit.clock),
             details=details,
         )

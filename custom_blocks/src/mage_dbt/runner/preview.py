@@ -42,22 +42,26 @@ def total_seconds(nodes: Sequence[PlannedNode], threads: int) -> float:
     model also waits for the tests of what it reads, as `dbt build` does. A node without an estimate
     counts as no time, and dbt's own start is not in it: so this is the least it takes.
     """
-    waiting = _waits(nodes)
-    seconds = {one.node: one.estimated_seconds or 0.0 for one in nodes}
+    seconds = [one.estimated_seconds or 0.0 for one in nodes]
+    place = {one.node: number for number, one in enumerate(nodes)}
+    waits = _waits(nodes)
+    left = [len(waits[one.node]) for one in nodes]
+    after: dict[int, list[int]] = {}
+    for one in nodes:
+        for before in waits[one.node]:
+            after.setdefault(place[before], []).append(place[one.node])
     now = 0.0
-    done: set[str] = set()
-    running: list[tuple[float, str]] = []
-    left = [one.node for one in nodes]
-    while left or running:
-        free = threads - len(running)
-        starting = [one for one in left if waiting[one] <= done][:free]
-        for one in starting:
-            left.remove(one)
-            heapq.heappush(running, (now + seconds[one], one))
-        if not running:
-            break  # a circle; dbt has none
+    ready = [number for number, count in enumerate(left) if not count]
+    running: list[tuple[float, int]] = []
+    while ready or running:
+        while ready and len(running) < threads:
+            number = heapq.heappop(ready)
+            heapq.heappush(running, (now + seconds[number], number))
         now, ended = heapq.heappop(running)
-        done.add(ended)
+        for number in after.get(ended, ()):
+            left[number] -= 1
+            if not left[number]:
+                heapq.heappush(ready, number)
     return round(now, 1)
 
 

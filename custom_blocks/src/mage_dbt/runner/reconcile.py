@@ -19,10 +19,16 @@ END_SECONDS = 10.0
 """A killed process may still have to leave a system call."""
 
 
+WORKER = "mage_dbt.worker.dbt_process"
+"""Stands in the command line of every worker."""
+
+
 def end_left_worker(folder: Path) -> None:
     """Ends a worker that outlived its runner; its command line names the run's folder."""
     for process in psutil.process_iter(["cmdline"]):
-        if str(folder) in (process.info["cmdline"] or ()):
+        words = process.info["cmdline"] or ()
+        # Somebody may be looking into the folder with a program of their own.
+        if str(folder) in words and WORKER in words:
             log.warning("ending worker %s, left by an earlier runner", process.pid)
             process.kill()
             wait_until_ended([process], END_SECONDS)
@@ -35,7 +41,7 @@ def end_abandoned(run: Run, folder: Path, ledger: Ledger) -> None:
     record.take()
     plan = ledger.plan(run)
     reason = "the runner was stopped while this run was going on"
-    record.fill(plan, reason)
+    record.fill(plan, "" if record.ended else reason)
     state, detail = record.verdict(plan)
     if state is not RunState.SUCCESS and reason not in detail:
         detail = f"{detail} {reason[0].upper()}{reason[1:]}."

@@ -32,6 +32,12 @@ class Record:
         """Whether dbt said how it ended."""
         return self._end is not None
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether SQL of the run may still be at work: dbt did not say how it ended, or could not
+        end all of its sessions."""
+        return self._end is None or bool(self._end.get("sessions_left"))
+
     def recall(self) -> None:
         """Learns what an earlier runner, perhaps of another machine, has brought to the ledger."""
         after = 0
@@ -74,8 +80,11 @@ class Record:
     def fill(self, plan: Plan, reason: str) -> None:
         """Writes down what became of planned nodes that dbt said nothing, or nothing last, of.
 
-        `reason` is why dbt is gone, or why it stopped; every planned node has a result afterwards.
+        `reason` is why dbt is gone, or why it stopped, where dbt itself did not say it; every
+        planned node has a result afterwards.
         """
+        said = str((self._end or {}).get("message") or "").strip()
+        why = reason or said or "dbt left it out."
         for node in plan.nodes:
             if node.node in self._statuses:
                 continue
@@ -85,7 +94,7 @@ class Record:
                 "name": node.name,
                 "type": node.type,
                 "status": "error" if cut_off else "skipped",
-                "message": reason if cut_off else f"Not reached: {reason or 'dbt left it out.'}",
+                "message": why if cut_off else f"Not reached: {why}",
                 "relation": node.relation,
             }
             self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)

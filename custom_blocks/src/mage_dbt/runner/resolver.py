@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -10,13 +11,14 @@ from zoneinfo import ZoneInfo
 from mage_dbt import report
 from mage_dbt.clock import Clock
 from mage_dbt.commit import Commit
-from mage_dbt.commits import Commits, unknown_variable
-from mage_dbt.errors import BadVariable, Conflict, NothingLeft
+from mage_dbt.commits import Commits, unread_variable
+from mage_dbt.errors import BadVariable, Conflict, NothingLeft, RequestError
 from mage_dbt.ledger import Ledger
 from mage_dbt.request import SAME_COMMIT, Operation, Request
 from mage_dbt.run import Run, RunState
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.rerun import Chapter, choose
+from mage_dbt.windows import Filled
 
 
 class Resolver:
@@ -40,18 +42,18 @@ class Resolver:
         if request.operation is Operation.RERUN_FAILED:
             return self._rerun(request, commit, run)
         commit = commit or self._commit_for(request.commit)
-        for name in request.variables:
-            wrong = unknown_variable(name, commit)
-            if wrong:
-                raise BadVariable(wrong)
+        unread = [unread_variable(name, commit) for name in request.variables]
         return Order(
             commit=commit,
             command=request.dbt_command(),
             variables=request.variables,
-            target=commit.target,
+            target=run.target if run else self._commits.target(commit, request.variables),
             caller=request.caller,
             keep_views=request.keep_views,
-            notices=self._notices(commit),
+            notices=(*self._notices(commit), *filter(None, unread)),
+            models=request.models,
+            with_upstream=request.with_upstream,
+            with_downstream=request.with_downstream,
         )
 
     def _rerun(self, request: Request, commit: Commit | None, run: Run | None) -> Order:
@@ -69,15 +71,20 @@ class Resolver:
             commit = self._commit_for(of.commit if same else request.commit)
         first = Request.parse(root.request)
         command = first.dbt_command()
+        chapters = [self._chapter(one, commit) for one in story]
+        planned = any(one.nodes for one in chapters)
+        asked = self._asked_since(root)
+        alike = [one for one, request in asked.items() if request.does_all_of(first)]
         rerun = choose(
-            [self._chapter(one, commit) for one in story],
-            self._ledger.latest(root.target, root.asked_at),
-            commit,
-            command.name in ("build", "run"),
+            chapters,
+            self._ledger.latest(alike, root.asked_at),
+            # What is enabled, and where it lies, is a matter of the graph that will run.
+            self._commits.seen(commit, first.variables, root.target) if planned else commit,
+            command,
             Clock(self._zone, datetime.now(UTC)),
+            self._filled(chapters, asked, first),
         )
-        unread = [name for name in first.variables if unknown_variable(name, commit)]
-        notes = [f"dbt-metric at {commit.sha[:7]} no longer reads {name}." for name in unread]
+        unread = [unread_variable(name, commit) for name in first.variables]
         return Order(
             commit=commit,
             command=command,
@@ -87,8 +94,30 @@ class Resolver:
             keep_views=request.keep_views,
             notices=self._notices(commit),
             follows=of.id,
-            rerun=replace(rerun, notes=(*rerun.notes, *notes)),
+            models=first.models,
+            with_upstream=first.with_upstream,
+            with_downstream=first.with_downstream,
+            rerun=replace(rerun, notes=(*rerun.notes, *filter(None, unread))),
         )
+
+    def _asked_since(self, root: Run) -> dict[str, Request]:
+        """By run with results since the root was asked for, what was asked for."""
+        found = {}
+        for run, request in self._ledger.asked_since(root.target, root.asked_at).items():
+            with suppress(RequestError):  # in words that are no longer allowed: it repairs nothing
+                found[run] = Request.parse(request)
+        return found
+
+    def _filled(
+        self, story: Sequence[Chapter], asked: Mapping[str, Request], first: Request
+    ) -> dict[str, list[Filled]]:
+        """What batches have filled since, of models of the story that did not pass in it."""
+        planned = {one.node for chapter in story for one in chapter.nodes if one.may_have_batches}
+        failed = {one.node for chapter in story for one in chapter.run.nodes if not one.passed}
+        if not planned & failed:
+            return {}
+        runs = [one for one, request in asked.items() if request.fills_as(first)]
+        return self._ledger.filled(runs, sorted(planned & failed))
 
     def _run_to_rerun(self, of: str | None) -> Run:
         """The run named, or the last daily build. Raises Conflict when it goes on or passed."""
@@ -150,6 +179,12 @@ class Resolver:
         if broken is None:
             return commit.notes
         newer = f'{broken.sha[:7]} "{broken.subject}"'
+        if broken.by_machine:
+            return (
+                f"The newest commit {newer} is not ready, so this run uses {commit.sha[:7]}. "
+                f"{broken.error}",
+                *commit.notes,
+            )
         return (
             f"The newest commit {newer} by {broken.author} is broken, so this run uses "
             f"{commit.sha[:7]}. {broken.error}",

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from mage_dbt import report
 from mage_dbt.alerts.watcher import Watcher
+from mage_dbt.command import Command
 from mage_dbt.commit import Commit
 from mage_dbt.commits import Broken, Commits
 from mage_dbt.errors import (
@@ -38,12 +39,14 @@ from mage_dbt.runner import preview, reconcile, status
 from mage_dbt.runner.claims import Claim, Claims
 from mage_dbt.runner.execution import Execution
 from mage_dbt.runner.keys import require_same
+from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.mage_records import MageRecords
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
+from mage_dbt.runner.run_folders import PREVIEW, RunFolders
 from mage_dbt.settings import Settings
-from mage_dbt.worker import Worker
+from mage_dbt.worker import Job, Worker
 from mage_dbt.worker.warm import Warm
 
 log = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ CANCEL_SECONDS = 10.0
 
 RETENTION_SECONDS = 86_400.0
 
-KEPT_RUN_FOLDERS = 200
+TIDY_SECONDS = 10.0
 
 
 class Runner:
@@ -76,8 +79,9 @@ class Runner:
         self._home = home
         self._ledger = ledger
         self._warm = Warm(settings, home)
+        self._folders = RunFolders(home.runs, ledger.going_on)
         self._commits = Commits(
-            settings, home, self._warm, self._folders_in_use, self._commit_changed
+            settings, home, self._warm, self._folders.commits, self._commit_changed
         )
         self._morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
         self._claims = Claims(ledger, self._morning)
@@ -105,10 +109,17 @@ class Runner:
         self._line.open()
         shutil.rmtree(self._home.warm, ignore_errors=True)  # of a runner that was killed
         self._warm.begin()
-        self._reconcile()
+        while True:
+            try:
+                self._reconcile()
+                break
+            except LedgerUnreachable as error:
+                log.warning("the start waits: %s", error)
+                time.sleep(LOOK_SECONDS)
         for name, what, seconds in (
             ("reconcile", self._reconcile, RECONCILE_SECONDS),
             ("retention", self._forget, RETENTION_SECONDS),
+            ("run folders", self._folders.tidy, TIDY_SECONDS),
             ("commits", self._commits.poll, LINK_SECONDS),
             ("cancelled in Mage", self._cancel_what_mage_cancelled, LOOK_SECONDS),
             ("cancelled elsewhere", self._cancel_what_was_asked_elsewhere, LOOK_SECONDS),
@@ -156,7 +167,7 @@ class Runner:
                 log.exception("run %s", run.id)
                 detail = f"The runner could not take it up again: {error}"
                 self._ledger.state(run.id, RunState.ERROR, detail)
-                self._line.leave(run.id, ORPHAN_SECONDS)
+                self._leave_when_gone(run)
             del self._abandoned[0]
 
     def _reconcile_one(self, run: Run) -> None:
@@ -179,7 +190,43 @@ class Runner:
                 return
         if not run.state.final:
             reconcile.end_abandoned(run, folder, self._ledger)
-        self._line.leave(run.id, ORPHAN_SECONDS)
+        self._leave_when_gone(run)
+
+    def _leave_when_gone(self, run: Run) -> None:
+        """Its place in the line is left once no session of it is in the warehouse."""
+
+        def leave() -> None:
+            found: Look | None = None
+            while found is None or not found.gone:
+                try:
+                    found = look(self._job_of(run))
+                except Exception as error:  # no commit is ready yet, the profile cannot be read
+                    log.warning("run %s: its sessions cannot be looked for: %s", run.id, error)
+                if (found is None or not found.gone) and self._stopped.wait(AGAIN_SECONDS):
+                    return
+            self._line.leave(run.id, 0.0 if found.looked else ORPHAN_SECONDS)
+
+        threading.Thread(target=leave, name=f"leave {run.id}", daemon=True).start()
+
+    def _job_of(self, run: Run) -> Job:
+        """The job of a run of an earlier runner; when its files are not here, one that reaches the
+        same warehouse."""
+        folder = self._home.runs / run.id
+        with suppress(OSError, ValueError, KeyError):
+            job = Job.read(folder)
+            if job.project.exists():
+                return job
+        order = Order(
+            commit=self._commits.find(run.commit) or self._commits.newest(),
+            command=Command("build"),
+            variables={},
+            target=run.target,
+            caller=run.caller,
+            notices=(),
+        )
+        job = order.job(folder, Profile.of(self._settings, self._home))
+        job.write()
+        return job
 
     def _taken_over(self, run: str) -> None:
         with self._guard:
@@ -270,7 +317,7 @@ class Runner:
     def plan(self, request: Request) -> Plan:
         """What a run of this request would do now. Only the plan's digest is kept."""
         order = self._resolver.order(request)
-        folder = self._home.runs / f"plan-{new_run_id(datetime.now(UTC))}"
+        folder = self._home.runs / f"{PREVIEW}{new_run_id(datetime.now(UTC))}"
         worker, plan = self._planned(order, folder, details=True)
         self._dispose(worker, folder)
         plan = preview.with_estimates(plan, self._ledger)
@@ -299,19 +346,22 @@ class Runner:
 
     def _planned(self, order: Order, folder: Path, details: bool = False) -> tuple[Worker, Plan]:
         job = order.job(folder, Profile.of(self._settings, self._home), details)
-        with self._previewing if details else nullcontext():
-            worker: Worker = self._warm.worker(job)
-            try:
+        self._folders.take(job)
+        worker: Worker | None = None
+        try:
+            with self._previewing if details else nullcontext():
+                worker = self._warm.worker(job)
                 return worker, worker.plan()
-            except BaseException:
+        except BaseException:
+            if worker is not None:
                 self._dispose(worker, folder)
-                raise
+            self._folders.leave(folder)
+            raise
 
-    @staticmethod
-    def _dispose(worker: Worker, folder: Path) -> None:
+    def _dispose(self, worker: Worker, folder: Path) -> None:
         worker.stop()
         worker.close()
-        _remove_folder(folder)
+        self._folders.remove(folder)
 
     def story(self, run: str) -> list[dict[str, Any]]:
         """The run, what it runs again and what ran it again, oldest first; `text` says it."""
@@ -344,9 +394,11 @@ class Runner:
         return [vars(one) for one in self._commits.newest().models]
 
     def _begin(self, run: str, order: Order, ready: tuple[Worker, Plan] | None = None) -> None:
+        job = order.job(self._home.runs / run, Profile.of(self._settings, self._home))
+        self._folders.take(job)
         execution = Execution(
             run,
-            order.job(self._home.runs / run, Profile.of(self._settings, self._home)),
+            job,
             order.notices,
             self._ledger,
             self._line,
@@ -363,17 +415,14 @@ class Runner:
     def _over(self, run: str) -> None:
         with self._guard:
             self._executions.pop(run, None)
-        folders = sorted(one for one in self._home.runs.iterdir() if one.is_dir())
-        for folder in folders[:-KEPT_RUN_FOLDERS]:
-            _remove_folder(folder)
+        self._folders.leave(self._home.runs / run)
 
     # -------------------------------------------------------------- watching
 
-    def _folders_in_use(self) -> set[Path]:
-        with self._guard:
-            return {one.job.parsed.parent for one in self._executions.values()}
-
     def _commit_changed(self, found: Commit | Broken) -> None:
+        if isinstance(found, Broken) and found.by_machine:
+            log.error("commit %s is not ready: %s", found.sha[:7], found.error)
+            return  # nobody's commit is called broken for it
         if isinstance(found, Broken):
             log.error("commit %s is broken: %s", found.sha[:7], found.error)
             self._ledger.commit(
@@ -440,11 +489,5 @@ def _form_model(model: Any) -> mage_project.FormModel:
     return mage_project.FormModel(
         name=model.name,
         description=model.description,
-        incremental=model.materialized == "incremental",
+        refreshable=model.materialized in ("incremental", "seed", "materialized_view"),
     )
-
-
-def _remove_folder(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.rmdir()

@@ -9,16 +9,49 @@ from a parent that has parsed already; cold, in a new process) is the implementa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from mage_dbt.plan import Plan
+from mage_dbt.variables import from_json, to_json
+from mage_dbt.windows import Window
 
 EVENTS_FILE = "events.jsonl"
 JOB_FILE = "job.json"
+
+DESCRIBE = "describe"
+"""A job's command that runs nothing: it tells what dbt makes of the commit (`worker.describe`)."""
+
+MOST_NAMED = 5
+"""Names in one sentence; more are counted."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Nodes that a rerun leaves out, unless something else brings them into its plan."""
+
+    nodes: Mapping[str, str]
+    """Unique ids with names."""
+    how: str
+    """A sentence with `{names}`, and where it needs it `{has}`."""
+
+    def told(self, planned: Collection[str]) -> str:
+        """The sentence, of those that are not `planned`; empty when all are."""
+        names = [name for one, name in self.nodes.items() if one not in planned]
+        if not names:
+            return ""
+        has = "has" if len(names) == 1 else "have"
+        return self.how.replace("{has}", has).replace("{names}", short_list(names))
+
+
+def short_list(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @dataclass(frozen=True)
@@ -41,8 +74,19 @@ class Job:
     caller: str = ""
     """Who asked; the warehouse's sessions say so."""
     nodes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """Instead of `select`: unique ids with why each runs, for a rerun. What depends on them runs
-    too; those that no longer exist are left out."""
+    """For a rerun: unique ids with why each runs; those that no longer exist are left out. Beside
+    them runs what is stale because of them; see `worker.chosen`."""
+    planned: tuple[str, ...] = ()
+    """For a rerun: unique ids of all that was planned so far of what it runs again."""
+    gaps: Mapping[str, tuple[Window, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """For a rerun: the windows that microbatch models among `nodes` have not filled."""
+    begun_at: datetime | None = None
+    """For a rerun: when the first run began, which is where its newest batch ended."""
+    left_out: tuple[LeftOut, ...] = ()
+    models: tuple[str, ...] = ()
+    """Instead of `select`: names or unique ids, each of one node."""
+    with_upstream: bool = False
+    with_downstream: bool = False
     added: tuple[str, ...] = ()
     """For a rerun: the files that came since the first run's commit."""
     notes: tuple[str, ...] = ()
@@ -50,6 +94,8 @@ class Job:
     target: str = ""
     keep_views: bool = False
     """Whether a full refresh that drops views which it does not rebuild is refused."""
+    fresh: bool = False
+    """Whether dbt parses all of it for this job, as its configuration reads the clock."""
     details: bool = False
     """Whether somebody looks at the plan: then it also has row estimates and stale sources."""
 
@@ -68,13 +114,23 @@ class Job:
             "select": list(self.select),
             "exclude": list(self.exclude),
             "flags": list(self.flags),
-            "variables": dict(self.variables),
+            "variables": to_json(self.variables),
             "caller": self.caller,
             "nodes": dict(self.nodes),
+            "planned": list(self.planned),
+            "gaps": {
+                node: [one.to_json() for one in windows] for node, windows in self.gaps.items()
+            },
+            "begun_at": self.begun_at.isoformat() if self.begun_at else None,
+            "left_out": [{"nodes": dict(one.nodes), "how": one.how} for one in self.left_out],
+            "models": list(self.models),
+            "with_upstream": self.with_upstream,
+            "with_downstream": self.with_downstream,
             "added": list(self.added),
             "notes": list(self.notes),
             "target": self.target,
             "keep_views": self.keep_views,
+            "fresh": self.fresh,
             "details": self.details,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,18 +139,31 @@ class Job:
     @classmethod
     def read(cls, folder: Path) -> Job:
         data = json.loads((folder / JOB_FILE).read_text())
-        lists = ("dbt_arguments", "select", "exclude", "flags", "added", "notes")
+        lists = [
+            *("dbt_arguments", "select", "exclude", "flags", "added", "notes"),
+            *("planned", "models"),
+        ]
+        begun_at = data["begun_at"]
         return cls(
             folder=folder,
             commit=data["commit"],
             project=Path(data["project"]),
             parsed=Path(data["parsed"]),
             command=data["command"],
-            variables=data["variables"],
+            variables=from_json(data["variables"]),
             caller=data["caller"],
             nodes=data["nodes"],
+            gaps={
+                node: tuple(Window.from_json(one) for one in windows)
+                for node, windows in data["gaps"].items()
+            },
+            begun_at=datetime.fromisoformat(begun_at) if begun_at else None,
+            left_out=tuple(LeftOut(**one) for one in data["left_out"]),
+            with_upstream=data["with_upstream"],
+            with_downstream=data["with_downstream"],
             target=data["target"],
             keep_views=data["keep_views"],
+            fresh=data["fresh"],
             details=data["details"],
             **{name: tuple(data[name]) for name in lists},
         )

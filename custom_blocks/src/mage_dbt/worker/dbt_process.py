@@ -1,5 +1,6 @@
-"""The process in which dbt runs: `run` carries one job, `warm` keeps a commit ready for many, and
-`fork-server` has only imported dbt, for those that keep commits ready.
+"""The process in which dbt runs: `run` carries one job, `warm` keeps a commit ready for many,
+`ended` looks for what a run has left in the warehouse, and `fork-server` has only imported dbt, for
+those that keep commits ready.
 
 Only here is dbt imported. The runner speaks through standard input and output, one JSON line each;
 dbt's own output goes to standard error. Events are appended to a file, with secrets taken out.
@@ -7,14 +8,16 @@ dbt's own output goes to standard error. Events are appended to a file, with sec
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.worker import Job, fork_server, parent
+from mage_dbt.redaction import scrub_told
+from mage_dbt.text import ascii_json
+from mage_dbt.worker import DESCRIBE, Job, fork_server, parent
+from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
 from mage_dbt.worker.session import Session, arguments_of, refusal
@@ -22,8 +25,9 @@ from mage_dbt.worker.session_names import name_sessions
 
 
 def main(arguments: list[str]) -> None:
-    """Entry point: `run FOLDER` for one job, `warm COMMIT` for a parent; see `worker.parent`, and
-    `fork-server NAME`; see `worker.fork_server`."""
+    """Entry point: `run FOLDER` for one job, `warm COMMIT` for a parent (`worker.parent`), `ended
+    FOLDER` for what is left of a job (`worker.left_sessions`), and `fork-server NAME`
+    (`worker.fork_server`)."""
     if arguments[0] == "fork-server":
         fork_server.serve(arguments[1])
         return
@@ -31,6 +35,11 @@ def main(arguments: list[str]) -> None:
     os.dup2(2, 1)  # whatever prints to standard output must not break the protocol
     if arguments[0] == "warm":
         parent.serve(answer)
+    elif arguments[0] == "ended":
+        # Only then: it takes of dbt what another version may not have, and a run needs none of it.
+        from mage_dbt.worker import left_sessions
+
+        answer.write(left_sessions.answer(Job.read(Path(arguments[1]))) + "\n")
     else:
         _run(Job.read(Path(arguments[1])), answer)
 
@@ -41,16 +50,21 @@ def _run(job: Job, answer: IO[str]) -> None:
     target = job.folder / "target"
     target.mkdir(exist_ok=True)
     partial_parse = job.parsed / "partial_parse.msgpack"
-    if partial_parse.exists():
+    if partial_parse.exists() and not job.fresh:
         shutil.copy(partial_parse, target)
     common = arguments_of(job)
     try:
         project = Project.parse(common)
+        if job.command == DESCRIBE:
+            project.warm(common)
+            answer.write(ascii_json({"refused": "", **describe(project)}) + "\n")
+            return
     except NotParsed as error:
-        answer.write(json.dumps(refusal("parse", str(error))) + "\n")
+        what = "machine" if error.by_machine else "parse"
+        answer.write(ascii_json(refusal(what, str(error))) + "\n")
         return
     Session(job, project, common).carry(
-        lambda plan: answer.write(json.dumps(plan) + "\n"), orders.wait_for_start
+        lambda plan: answer.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
     )
 
 

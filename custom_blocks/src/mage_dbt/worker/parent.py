@@ -13,22 +13,24 @@ folder, and forks its worker; see `worker.forks`. The worker hears its orders on
 from __future__ import annotations
 
 import gc
-import json
 import os
 from pathlib import Path
 from typing import IO, Any
 
 import dbt.adapters.factory
-from dbt.cli.main import dbtRunner
 
-from mage_dbt.worker import Job
-from mage_dbt.worker.describe import describe
+from mage_dbt.redaction import scrub_told
+from mage_dbt.text import ascii_json
+from mage_dbt.variables import to_yaml
+from mage_dbt.worker import DESCRIBE, Job
+from mage_dbt.worker.describe import describe, pointers_read
 from mage_dbt.worker.forker import LONGEST_MESSAGE
 from mage_dbt.worker.forks import Forks, runner_socket, show_command
 from mage_dbt.worker.orders import Orders
+from mage_dbt.worker.packages import bring
 from mage_dbt.worker.parent_process import Task
 from mage_dbt.worker.project import QUIET, NotParsed, Project
-from mage_dbt.worker.session import Session, arguments_of, message_of
+from mage_dbt.worker.session import Session, arguments_of
 from mage_dbt.worker.session_names import name_sessions
 
 
@@ -39,7 +41,7 @@ def serve(answer: IO[str]) -> None:
     if not task:
         return  # nobody wants it any more
     project, told = _parse(Task.from_bytes(task))
-    answer.write(json.dumps(told) + "\n")
+    answer.write(ascii_json(told) + "\n")
     answer.close()
     if project is None:
         return
@@ -50,20 +52,35 @@ def serve(answer: IO[str]) -> None:
 
 def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     arguments = [*task.dbt_arguments, *QUIET]
-    if task.deps:
-        done = dbtRunner().invoke(["deps", *_without(arguments, "--target-path")])
-        if not done.success:
-            return None, {"failed": "packages", "message": message_of(done.exception)}
-    arguments += ["--vars", json.dumps(dict(task.variables))]
+    notes: list[str] = []
+    if task.packages:
+        where = Path(task.packages), Path.cwd()
+        brought = bring(_without(arguments, "--target-path"), *where)
+        if brought.failed:
+            failed = "machine" if brought.by_machine else "packages"
+            declared = list(brought.declared)
+            return None, {"failed": failed, "message": brought.failed, "declared": declared}
+        notes = brought.notes
+    arguments += ["--vars", to_yaml(task.variables)]
     try:
-        project = Project.parse(arguments)
+        project = Project.parse(arguments, watch_clock=task.describe)
+        # What was parsed stays: no collection from here on looks through all of it.
+        gc.freeze()
+        project.warm(arguments)
     except NotParsed as error:
-        return None, {"failed": "parse", "message": str(error)}
-    # What was parsed stays: no collection from here on looks through all of it.
-    gc.freeze()
-    project.warm(arguments)
+        failed = "machine" if error.by_machine else "parse"
+        return None, {"failed": failed, "message": str(error)}
     dbt.adapters.factory.reset_adapters()
-    return project, {"failed": "", **(describe(project.manifest) if task.describe else {})}
+    if not task.describe:
+        return project, {"failed": ""}
+    told = {
+        "notes": notes,
+        "clock": project.clock,
+        "paths": project.read,
+        "pointers": pointers_read(project),
+        "graph": describe(project),
+    }
+    return project, {"failed": "", **told}
 
 
 def _be_run(project: Project, folder: Path, answer: int) -> None:
@@ -77,8 +94,11 @@ def _carry(project: Project, job: Job, answer: int) -> None:
     name_sessions(job.run, job.caller)
     (job.folder / "target").mkdir(exist_ok=True)
     with os.fdopen(answer, "w", buffering=1) as told:
+        if job.command == DESCRIBE:
+            told.write(ascii_json({"refused": "", **describe(project)}) + "\n")
+            return
         Session(job, project, arguments_of(job)).carry(
-            lambda plan: told.write(json.dumps(plan) + "\n"), orders.wait_for_start
+            lambda plan: told.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
         )
 
 

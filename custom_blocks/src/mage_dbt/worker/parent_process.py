@@ -14,8 +14,9 @@ from typing import Any
 
 import psutil
 
+from mage_dbt.variables import from_json, to_json
 from mage_dbt.worker.fork_server_process import ForkServers
-from mage_dbt.worker.forker import Forked, Forker, ParentGone
+from mage_dbt.worker.forker import LONGEST_MESSAGE, Forked, Forker, ParentGone
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +30,19 @@ class Task:
 
     dbt_arguments: tuple[str, ...]
     variables: Mapping[str, Any]
-    deps: bool = False
-    """Whether to bring the packages first, with dbt's own command."""
+    packages: str = ""
+    """The store of packages, to bring the project's first; empty where they are there."""
     describe: bool = False
     """Whether the answer tells the commit's models and nodes."""
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self) | {"variables": dict(self.variables)}).encode()
+        return json.dumps(asdict(self) | {"variables": to_json(self.variables)}).encode()
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Task:
         data = json.loads(text)
-        return cls(**data | {"dbt_arguments": tuple(data["dbt_arguments"])})
+        variables = from_json(data.pop("variables"))
+        return cls(**data | {"dbt_arguments": tuple(data["dbt_arguments"])}, variables=variables)
 
 
 class Parent:
@@ -57,14 +59,19 @@ class Parent:
     ) -> None:
         """Starts it in `folder`, where its log is too. `name` is what `ps` shows.
 
-        `tidy` is called once it has ended. Raises ParentGone when the runner stops.
+        `tidy` is called once it has ended. Raises ParentGone when the runner stops, or when what is
+        to be parsed cannot be said in one message.
         """
+        message = task.to_bytes()
+        if len(message) > LONGEST_MESSAGE:
+            raise ParentGone("its variables are too long")
         self.name = name
         words = task.dbt_arguments
         self._manifest = Path(words[words.index("--target-path") + 1]) / MANIFEST
         self._tidy = tidy
         self.told: Future[dict[str, Any]] = Future()
         """What it answered once it has parsed; ParentGone when it ended before that."""
+        self._kept = False
         self._log = (folder / "warm.log").open("a+b")
         try:
             started = servers.start(name, folder, environment, self._log)
@@ -75,10 +82,12 @@ class Parent:
         self._answer = started.answer
         self._forker = Forker(f"warm {name}", started.process, started.connection)
         try:
-            started.connection.send(task.to_bytes())
+            started.connection.send(message)
             threading.Thread(target=self._listen, name=f"warm {name}", daemon=True).start()
         except BaseException:
             self.close()
+            self._process.wait()
+            self._log.close()
             raise
 
     @property
@@ -102,6 +111,19 @@ class Parent:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.Error:
             return 0
+
+    def __enter__(self) -> Parent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends it, unless somebody has taken it over by `keep`."""
+        if not self._kept:
+            self.close()
+
+    def keep(self) -> Parent:
+        """From now on whoever calls this ends it: it outlives the block that began it."""
+        self._kept = True
+        return self
 
     def fork(self, folder: Path, descriptors: Sequence[int]) -> Forked:
         """A child for the run in `folder`. Raises ParentGone."""

@@ -10,7 +10,7 @@ import subprocess
 from contextlib import suppress
 from typing import IO, Any, Protocol
 
-from mage_dbt.errors import BadSelection, RequestError, WorkspaceError
+from mage_dbt.errors import BadSelection, RequestError, Unavailable, WorkspaceError
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.worker import Job
 from mage_dbt.worker.orders import HOLD, START
@@ -22,6 +22,9 @@ TERMINATE_SECONDS = 1.5
 
 LOG_FILE = "worker.log"
 
+
+REFUSALS = {"selection": BadSelection, "machine": Unavailable}
+"""Whose fault it is that a worker refuses its job; else the request's."""
 
 UNKNOWN = 256
 """In place of an exit status that nobody can know any more."""
@@ -47,24 +50,14 @@ class ProcessWorker:
         self._child = child
         self._orders = orders
         self._answer = answer
+        self._stopped = False
 
     @property
     def pid(self) -> int:
         return self._child.pid
 
     def plan(self) -> Plan:
-        line = self._answer.readline()
-        if not line:
-            code = self._child.wait()
-            raise WorkspaceError(
-                f"dbt's process ended before it had planned ({how_ended(code)}).",
-                f"Its last words: {self._last_words()}",
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if answer["refused"]:
-            self.stop()
-            error = BadSelection if answer["refused"] == "selection" else RequestError
-            raise error(answer["message"], answer["hint"])
+        answer = self._first_answer()
         return Plan(
             commit=self._job.commit,
             nodes=tuple(PlannedNode.from_json(one) for one in answer["nodes"]),
@@ -77,6 +70,25 @@ class ProcessWorker:
             threads=answer["threads"],
         )
 
+    def describe(self) -> dict[str, Any]:
+        """For a job whose command is `DESCRIBE`: its answer, see `worker.describe`."""
+        return self._first_answer()
+
+    def _first_answer(self) -> dict[str, Any]:
+        line = self._answer.readline()
+        if not line:
+            code = self._child.wait()
+            raise WorkspaceError(
+                f"dbt's process ended before it had planned ({how_ended(code)}).",
+                f"Its last words: {self._last_words()}",
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if answer["refused"]:
+            self.stop()
+            error = REFUSALS.get(answer["refused"], RequestError)
+            raise error(answer["message"], answer["hint"])
+        return answer
+
     def hold(self, descriptor: int) -> None:
         with suppress(OSError):  # it is dead, and holds nothing
             socket.send_fds(self._orders, [HOLD], [descriptor])
@@ -88,9 +100,15 @@ class ProcessWorker:
     def alive(self) -> bool:
         return self._child.poll() is None
 
+    @property
+    def killed(self) -> bool:
+        """Whether its process was ended by a signal that was not ours."""
+        return not self._stopped and (self._child.poll() or 0) < 0
+
     def stop(self) -> None:
         if self._child.poll() is not None:
             return  # and its number may be another process's by now
+        self._stopped = True
         for sign, seconds in (
             (signal.SIGINT, INTERRUPT_SECONDS),
             (signal.SIGTERM, TERMINATE_SECONDS),

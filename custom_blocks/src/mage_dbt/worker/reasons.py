@@ -6,7 +6,7 @@ Pure: what was asked for is dbt's answer, and so are the edges.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 OPERATORS = re.compile(r"^(?:@|\d*\+)?(.*?)(?:\+\d*)?$")
 """dbt's graph operators around one criterion: `@x`, `2+x`, `x+1`."""
@@ -29,12 +29,12 @@ def why_in(
     `edges` gives what each planned node reads, upstreams first and tests last. A node is said to
     be downstream of the nearest asked one that it reads, or upstream of the nearest that reads it.
     """
-    above = {one: _nearest(one, edges, asked) for one in edges}
+    above = _nearest(edges, edges, asked)
     readers: dict[str, list[str]] = {}
     for one, reads in edges.items():
         for up in reads:
             readers.setdefault(up, []).append(one)
-    below = {one: _nearest(one, readers, asked) for one in edges}
+    below = _nearest(reversed(list(edges)), readers, asked)
     reasons = {}
     for one, reads in edges.items():
         if one in known:
@@ -44,27 +44,32 @@ def why_in(
             reasons[one] = f"test of {', '.join(tested)}" if tested else "asked for"
         elif one in asked:
             reasons[one] = "asked for"
-        elif above[one]:
+        elif one in above:
             reasons[one] = f"downstream of {_name(above[one])}"
-        elif below[one]:
+        elif one in below:
             reasons[one] = f"upstream of {_name(below[one])}"
         else:
             reasons[one] = "chosen by dbt"
     return reasons
 
 
-def _nearest(begin: str, edges: Mapping[str, Sequence[str]], asked: Collection[str]) -> str:
-    """The asked node that is the fewest steps away from `begin`, or empty."""
-    seen = {begin}
-    line = list(edges.get(begin, ()))
-    while line:
-        one = line.pop(0)
-        if one in asked:
-            return one
-        if one not in seen:
-            seen.add(one)
-            line += edges.get(one, ())
-    return ""
+def _nearest(
+    order: Iterable[str], edges: Mapping[str, Sequence[str]], asked: Collection[str]
+) -> dict[str, str]:
+    """By node, the asked one that is the fewest steps of `edges` away; nothing where there is none.
+
+    In `order` a node comes after all that its edges lead to, so each edge is looked at once.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for node in order:
+        ways = [
+            (1, one) if one in asked else (found[one][0] + 1, found[one][1])
+            for one in edges.get(node, ())
+            if one in asked or one in found
+        ]
+        if ways:
+            found[node] = min(ways, key=lambda way: way[0])
+    return {node: nearest for node, (_, nearest) in found.items()}
 
 
 def _name(unique_id: str) -> str:

@@ -10,6 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -20,24 +21,38 @@ import dbt.tracking
 from dbt.adapters.factory import get_adapter
 from dbt.flags import get_flags
 from dbt_common.events.base_types import EventMsg
+from dbt_common.exceptions import DbtDatabaseError
 from google.protobuf.json_format import MessageToDict
 
 from mage_dbt.errors import did_you_mean
 from mage_dbt.plan import PlannedNode
-from mage_dbt.redaction import scrub, scrub_data
+from mage_dbt.redaction import scrub, scrub_told
 from mage_dbt.run import PASSED
-from mage_dbt.warehouse import lost_dependents, row_estimates
-from mage_dbt.worker import EVENTS_FILE, Job
-from mage_dbt.worker.nodes import EXECUTABLE, WRITTEN, Unplanned, is_test, name_of, reads_of
+from mage_dbt.variables import to_yaml
+from mage_dbt.warehouse import Target, warehouse_of
+from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names, short_list
+from mage_dbt.worker.batches import Batches
+from mage_dbt.worker.chosen import Chosen, selecting
+from mage_dbt.worker.guard import SELECT_THEM, Guard, rows
+from mage_dbt.worker.nodes import WRITTEN, Unplanned, is_test, name_of, node_in, reads_of, runs
 from mage_dbt.worker.project import QUIET, Project
+from mage_dbt.worker.reads import relations_read
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
+from mage_dbt.worker.remedies import kept_definitions, with_remedy
 
 COUNTED = ("pass", "warn", "fail")
 """Statuses of tests that have counted their failures."""
 
+AT_ONCE_SECONDS = 0.25
+"""A turn that comes sooner was not waited for: what the plan says has just been looked up."""
+
 
 class Refused(Exception):
     """Ends dbt's command when the job cannot be planned; the answer says why."""
+
+
+class RefusedAtItsTurn(Exception):
+    """Ends dbt's command before its first statement; the text says why."""
 
 
 class Session:
@@ -52,20 +67,16 @@ class Session:
         self._unmatched: list[str] = []
         self._planned: dict[str, Any] = {}
         self._statuses: dict[str, str] = {}
+        self._chosen = Chosen(job, project.manifest) if job.nodes or job.models else None
+        self._batches = Batches(job, project.manifest)
+        self._warehouse = warehouse_of(self._manifest.metadata.adapter_type or "", self._query)
+        self._guard = Guard(self._warehouse, (), False, self._label, self._is_after)
         self._events = (job.folder / EVENTS_FILE).open("a", buffering=1)
 
     def carry(self, answer: Callable[[dict[str, Any]], object], turn: Callable[[], None]) -> None:
         """Plans, answers with the plan or why it is refused, waits for its turn, and executes."""
-        selection = self._selection()
-        if self._job.nodes and not selection:
-            answer(
-                refusal(
-                    "selection",
-                    f"None of the nodes to run again is enabled at {self._job.commit[:7]} with "
-                    "these variables.",
-                    "Run what replaces them.",
-                )
-            )
+        if refused := self._refused_by_id():
+            answer(refused)
             return
         answered = begun = False
         failed: BaseException | None = None
@@ -74,12 +85,16 @@ class Session:
             nonlocal answered, begun, failed
             try:
                 self._task = task
+                self._project.learn_places(task.config)
                 plan = self._plan()
                 answer(plan)
                 answered = True
                 if plan["refused"]:
                     raise Refused
+                asked_at = time.monotonic()
                 turn()
+                self._look_again(waited=time.monotonic() - asked_at)
+                self._batches.take_over(task, self._result_in_time, self._started)
             except BaseException as error:
                 failed = error
                 raise
@@ -90,10 +105,12 @@ class Session:
 
         # Only the selected nodes' schemas: others are looked at when they are asked for.
         words = [self._job.command, *self._common, "--cache-selected-only"]
-        words += [*selection, *self._job.flags]
-        done = self._project.invoke_selected(words, selected, self._hear)
+        words += [*self._selection(), *self._job.flags]
+        done = self._project.invoke_selected(words, selected, self._hear, self._chosen)
         if begun:
             self._end(done)
+        elif isinstance(failed, RefusedAtItsTurn):
+            self._tell("end", success=False, message=str(failed))
         elif failed is not None and not isinstance(failed, Refused):
             raise failed
         elif not answered:
@@ -104,80 +121,146 @@ class Session:
         ids = {*self._task.job_queue.get_selected_nodes()}
         ids.update(getattr(self._task, "selected_unit_tests", ()))
         chosen = [self._node(one) for one in sorted(ids)]
-        self._planned = {
-            node.unique_id: node
-            for node in self._in_order(chosen)
-            if str(node.resource_type) in EXECUTABLE
-        }
+        self._planned = {node.unique_id: node for node in self._in_order(chosen) if runs(node)}
         wrong = [one for one in self._unmatched if one not in self._job.exclude]
+        wrong = [] if self._job.nodes else wrong  # a rerun knows its nodes
         if wrong or not self._planned:
             return self._nothing_matches(wrong)
         # These ask the warehouse, or dbt again; the task's own connections are as before.
-        lost = lost_dependents(self._query, self._planned.values(), self._drops)
-        if lost and self._job.keep_views and "--full-refresh" in self._job.flags:
-            return refusal(
-                "request",
-                f"This full refresh would drop views that it does not rebuild: {', '.join(lost)}.",
-                "Select them too (`with_downstream` in Mage, else `model+`). For a view that is no "
-                "model of dbt-metric ask an operator.",
-            )
-        rows = self._rows() if self._job.details else {}
+        refreshes = drops.asked("FULL_REFRESH")
+        kept, all_kept = drops.kept(self._planned.values()) if refreshes else ([], False)
+        if all_kept:
+            return refusal("request", " ".join(kept), "Nothing is left for a full refresh to do.")
+        targets = self._targets()
+        self._guard = Guard(
+            self._warehouse,
+            list(targets.values()),
+            self._job.keep_views and refreshes,
+            self._label,
+            self._is_after,
+        )
+        lost = self._guard.look()
+        if why := self._guard.refusal(lost):
+            return refusal("request", why, SELECT_THEM)
+        there = self._rows(targets.values()) if self._job.details else {}
+        unknown = self._warehouse.unknown if self._job.details and targets else ""
         reasons = self._reasons()
+        reads = relations_read(self._planned, self._node)
         return {
             "refused": "",
             "nodes": [
                 replace(
-                    self._planned_node(node), why=reasons.get(one, ""), rows=rows.get(one)
+                    self._planned_node(node),
+                    reads=self._identities(reads[one]),
+                    why=reasons.get(one, ""),
+                    rows=there.get(one),
+                    writes=self._warehouse.written(targets[one]) if one in targets else (),
                 ).to_json()
                 for one, node in self._planned.items()
             ],
             "warnings": [
-                *(f"The view {one} is dropped along and not rebuilt by this run." for one in lost),
+                *self._guard.news(lost),
+                *self._batches.warnings(self._planned.values()),
                 *(self._stale_sources() if self._job.details else ()),
             ],
-            "notes": list(self._rerun_notes()),
+            "notes": [
+                *self._rerun_notes(),
+                *kept,
+                *([unknown] if unknown else ()),
+            ],
             "threads": int(self._task.config.threads),
         }
+
+    def _look_again(self, waited: float) -> None:
+        """At its turn: what depends on what will be dropped may have come while the run waited.
+
+        Raises RefusedAtItsTurn.
+        """
+        if waited < AT_ONCE_SECONDS and not self._guard.keeps:
+            return
+        lost = self._guard.look()
+        if why := self._guard.refusal(lost):
+            raise RefusedAtItsTurn(f"{why} {SELECT_THEM}")
+        for text in self._guard.news(lost):
+            self._tell("log", level="warn", text=text)
+        self._guard.watch(get_adapter(self._task.config))
 
     def _end(self, done: Any) -> None:
         """Tells what dbt tells only at the end: hooks, and how it all ended."""
         for one in getattr(done.result, "results", None) or []:
-            if one.node.unique_id not in self._statuses:
-                self._finished(
-                    one.node,
-                    str(one.status),
-                    one.execution_time,
-                    one.message or "",
-                    dict(one.adapter_response or {}),
-                    one.failures,
-                )
+            self._result(one)
+        for text in kept_definitions(self._warehouse, getattr(done.result, "results", None) or []):
+            self._tell("log", level="warn", text=text)
         self._tell(
             "end",
             success=bool(done.success),
             message=message_of(done.exception) if done.exception else "",
+            sessions_left=session_names.left_behind,
         )
+
+    def _refused_by_id(self) -> dict[str, Any] | None:
+        """Why the nodes that the job names by id or name cannot be taken, if they cannot."""
+        commit = self._job.commit[:7]
+        if self._job.nodes and all(
+            isinstance(self._node(one), Unplanned) for one in self._job.nodes
+        ):
+            return refusal(
+                "selection",
+                f"None of the nodes to run again is enabled at {commit} with these variables.",
+                "Run what replaces them.",
+            )
+        if self._job.nodes or self._chosen is None:
+            return None
+        for name, nodes in self._chosen.meant.items():
+            if len(nodes) > 1:
+                return refusal(
+                    "selection",
+                    f'Several nodes are called "{name}" in dbt-metric at {commit}.',
+                    f"Name one: {', '.join(nodes)}.",
+                )
+        wrong = [name for name, nodes in self._chosen.meant.items() if not nodes]
+        return self._nothing_matches(wrong) if wrong else None
+
+    def _result_in_time(self, result: Any) -> None:
+        """What dbt writes in the end of a node that it interrupts may be another thing."""
+        if not self._interrupted():
+            self._result(result)
+
+    def _result(self, result: Any) -> None:
+        """Tells what dbt has made of a node, unless its event has told it."""
+        if result.node.unique_id not in self._statuses:
+            self._finished(
+                result.node,
+                str(result.status),
+                result.execution_time,
+                self._batches.message_of(result),
+                dict(result.adapter_response or {}),
+                result.failures,
+                **self._batches.filled_by(result),
+            )
 
     def _selection(self) -> list[str]:
         flags: list[str] = []
-        select = list(self._job.select)
-        if self._job.nodes:
-            found = [self._node(one) for one in self._job.nodes]
-            select = [
-                f"fqn:{'.'.join(node.fqn)}{'' if is_test(node) else '+'}"
-                for node in found
-                if not isinstance(node, Unplanned)
-            ]
-        if select:
-            flags += ["--select", *select]
+        if self._job.select:
+            flags += ["--select", *self._job.select]
         if self._job.exclude:
             flags += ["--exclude", *self._job.exclude]
         return flags
 
     def _reasons(self) -> dict[str, str]:
         """By unique id, why each planned node is in the plan."""
-        if self._job.nodes:
-            given = dict(self._job.nodes)
+        if self._chosen and self._job.nodes:
+            along = {
+                one: f"read by {reader}, and not in the warehouse"
+                for one, reader in self._chosen.along.items()
+            }
+            given = along | dict(self._job.nodes)
             return given | why_in(self._edges(), given.keys(), given)
+        if self._chosen:
+            asked = {one for nodes in self._chosen.meant.values() for one in nodes}
+            return why_in(self._edges(), asked, {})
+        if self._selector:
+            return dict.fromkeys(self._planned, f"chosen by {self._selector}")
         if not self._job.select:
             return dict.fromkeys(self._planned, "everything was asked for")
         if not any(has_operator(one) for one in self._job.select):
@@ -188,6 +271,17 @@ class Session:
             chosen = f"chosen by {' '.join(self._job.select)}"
             return dict.fromkeys(self._planned, chosen)
         return why_in(self._edges(), asked, {})
+
+    @property
+    def _selector(self) -> str:
+        """The project's selector that chooses the nodes, in words: the one that was named, or its
+        default where nothing was (dbt's rule: `GraphRunnableTask.get_selection_spec`)."""
+        task = self._task
+        name = task.args.selector or (
+            not (self._job.models or task.selection_arg or task.exclusion_arg)
+            and task.config.get_default_selector_name()
+        )
+        return f"the selector {name} (selectors.yml)" if name else ""
 
     def _edges(self) -> dict[str, list[str]]:
         """What each planned node reads, in the plan's order; tests last, as leaves."""
@@ -202,21 +296,27 @@ class Session:
         return {json.loads(line)["unique_id"] for line in listed.result or []}
 
     def _rerun_notes(self) -> Iterator[str]:
-        """For a rerun: what came since, and what these variables leave out."""
+        """For a rerun: what is left out, what came since, and what runs beyond that."""
+        yield from filter(None, (one.told(self._planned) for one in self._job.left_out))
         for one in self._job.nodes:
             if one not in self._planned and isinstance(self._node(one), Unplanned):
                 yield f"{one.split('.')[2]} is disabled with these variables: left out."
         for one, node in self._planned.items():
-            if node.original_file_path in self._job.added and not is_test(node):
+            if self._project.path_of(node) in self._job.added and not is_test(node):
                 read = [self._label(up) for up in reads_of(node) if up in self._planned]
                 if read:
                     yield f"{self._label(one)} was added since and reads {', '.join(read)}."
+        along = [
+            one for one in (self._chosen.along if self._chosen else ()) if one in self._planned
+        ]
+        if along:
+            names = short_list([self._label(one) for one in along])
+            yield f"Not in the warehouse, and read by what runs, so built too: {names}."
 
-    def _rows(self) -> dict[str, int]:
-        if self._manifest.metadata.adapter_type != "postgres":
-            return {}
-        written = [node for node in self._planned.values() if str(node.resource_type) in WRITTEN]
-        return row_estimates(self._query, written)
+    def _rows(self, targets: Iterable[Target]) -> dict[str, int]:
+        with suppress(DbtDatabaseError):
+            return self._warehouse.rows(list(targets))
+        return {}
 
     def _stale_sources(self) -> list[str]:
         """Sentences on planned nodes' sources that dbt calls stale, by their own freshness."""
@@ -227,8 +327,9 @@ class Session:
         checked = [one for one in sources if one.freshness]
         if not checked:
             return []
-        select = [f"source:{one.source_name}.{one.name}" for one in checked]
-        done = self._project.invoke(["source", "freshness", *self._common, "--select", *select])
+        ids = {one.unique_id for one in checked}
+        with selecting(lambda *_: ids):
+            done = self._project.invoke(["source", "freshness", *self._common])
         results = getattr(done.result, "results", None) or []
         return [
             _staleness(one) for one in results if str(one.status) not in ("pass", "success")
@@ -239,11 +340,7 @@ class Session:
         )
 
     def _node(self, unique_id: str) -> Any:
-        manifest = self._manifest
-        for table in (manifest.nodes, manifest.unit_tests, getattr(manifest, "functions", {})):
-            if unique_id in table:
-                return table[unique_id]
-        return Unplanned(unique_id)
+        return node_in(self._manifest, unique_id)
 
     def _in_order(self, chosen: list[Any]) -> Iterable[Any]:
         nodes = {node.unique_id: node for node in chosen}
@@ -260,44 +357,42 @@ class Session:
             type=str(node.resource_type),
             materialized=str(getattr(node.config, "materialized", "")),
             relation=(getattr(node, "relation_name", None) or "") if writes else "",
-            reads=tuple(sorted(self._relations_read(node))),
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
-            path=node.original_file_path,
+            path=self._project.path_of(node),
         )
 
-    def _relations_read(self, node: Any) -> set[str]:
-        """Tables and views of the project that `node` reads.
+    def _identities(self, relations: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted({self._warehouse.folding.identity(one) for one in relations}))
 
-        Through an ephemeral model, and through a view beside the view itself: who reads a view
-        reads its tables, and when one of those is replaced the view falls with it.
-        """
-        found: set[str] = set()
-        for one in reads_of(node):
-            upstream = self._node(one)
-            if str(upstream.resource_type) not in WRITTEN:
-                continue
-            if name := getattr(upstream, "relation_name", None):
-                found.add(name)
-            if not name or str(upstream.config.materialized) == "view":
-                found |= self._relations_read(upstream)
-        return found
-
-    def _drops(self, node: Any) -> bool:
-        """Whether running this node drops the old table, and with it what depends on it."""
+    def _targets(self) -> dict[str, Target]:
+        """By unique id, what each planned node writes."""
         if self._job.command == "compile":
-            return False
-        kind = str(getattr(node.config, "materialized", ""))
-        return kind == "table" or (
-            kind in ("incremental", "seed") and "--full-refresh" in self._job.flags
+            return {}
+        adapter, config = get_adapter(self._task.config), self._task.config
+        found = drops.targets(
+            self._planned.values(), lambda node: adapter.Relation.create_from(config, node)
         )
+        return {one.node: one for one in found}
+
+    def _is_after(self, one: str, other: str) -> bool:
+        """Whether dbt's graph leads from `other` to `one`."""
+        seen: set[str] = set()
+        line = [one]
+        while line:
+            for up in reads_of(self._node(line.pop())):
+                if up == other:
+                    return True
+                if up not in seen:
+                    seen.add(up)
+                    line.append(up)
+        return False
 
     def _query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a read-only query on the warehouse, over dbt's own connection."""
         adapter = get_adapter(self._task.config)
         with adapter.connection_named("master"):
-            _, table = adapter.execute(sql, fetch=True)
-        return [dict(zip(table.column_names, row.values(), strict=True)) for row in table.rows]
+            return rows(adapter, sql)
 
     def _nothing_matches(self, wrong: list[str]) -> dict[str, Any]:
         names = [
@@ -316,7 +411,9 @@ class Session:
                     "Its configuration says `enabled: false`; leave it out, or enable it.",
                 )
         if not wrong:
-            asked = " ".join(self._job.select) or "everything"
+            asked = (
+                self._selector or " ".join((*self._job.select, *self._job.models)) or "everything"
+            )
             return refusal(
                 "selection",
                 f"The selection matches nothing to {self._job.command}: {asked}.",
@@ -345,16 +442,18 @@ class Session:
             self._unmatched.append(event.data.spec_raw)
         elif name == "NodeStart":
             node = event.data.node_info
+            if self._batches.begins(node.unique_id):
+                return
             if node.unique_id in self._planned:
-                self._tell(
-                    "node_started",
-                    node=node.unique_id,
-                    name=self._label(node.unique_id),
-                    compiled=self._compiled(node.unique_id),
-                )
+                self._started(node.unique_id, {})
         elif name == "NodeFinished":
             result = MessageToDict(event.data.run_result, preserving_proto_field_name=True)
             node = self._node(event.data.node_info.unique_id)
+            batch = self._batches.ends(node.unique_id, result["status"], result.get("message", ""))
+            if batch is not None:
+                if batch:
+                    self._tell("log", level="error", text=f"{self._label(node.unique_id)}, {batch}")
+                return
             if self._interrupted():
                 return  # what dbt writes of it in the end may be another thing
             self._finished(
@@ -366,8 +465,21 @@ class Session:
                 # 0 is left out of such an event, and None is told as 0.
                 result.get("num_failures", 0) if result["status"] in COUNTED else None,
             )
+        elif name == "GenericExceptionOnRun":
+            self._batches.raised(event.data.exc)
+        elif name == "LogBatchResult":
+            self._batches.named(event.data.description)
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
+
+    def _started(self, unique_id: str, more: Mapping[str, Any]) -> None:
+        self._tell(
+            "node_started",
+            node=unique_id,
+            name=self._label(unique_id),
+            compiled=self._compiled(unique_id),
+            **more,
+        )
 
     def _interrupted(self) -> bool:
         """Whether dbt is failing fast: what is under way then is ended, and told as an error first
@@ -384,8 +496,9 @@ class Session:
         message: str,
         response: Mapping[str, Any],
         failures: int | None,
+        **more: Any,
     ) -> None:
-        if str(node.resource_type) not in EXECUTABLE | {"operation"}:
+        if not runs(node):
             return  # an exposure: dbt names it and does nothing
         is_test = str(node.resource_type) in ("test", "unit_test")
         self._tell(
@@ -396,9 +509,10 @@ class Session:
             status=status,
             seconds=round(seconds, 3),
             rows=failures if is_test else rows_of(response),
-            message=message,
+            message=with_remedy(node, status, message),
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
+            **more,
         )
         self._statuses[node.unique_id] = status
 
@@ -410,9 +524,10 @@ class Session:
         return str(node.get_target_write_path("target", "compiled"))
 
     def _because(self, node: Any) -> str:
-        """The nearest upstream that failed: a node it reads, or a test on one of those."""
+        """What failed nearest to it: a unit test of its own, a node it reads, a test on one; or a
+        hook at the start, after which dbt may skip everything."""
         seen: set[str] = set()
-        line = list(reads_of(node))
+        line = [node.unique_id, *reads_of(node)]
         while line:
             upstream = line.pop(0)
             if upstream in seen:
@@ -422,7 +537,8 @@ class Session:
                 if self._statuses.get(suspect, "success") not in PASSED | {"skipped"}:
                     return self._label(suspect)
             line += reads_of(self._node(upstream))
-        return ""
+        hooks = (one for one in list(self._statuses) if one.startswith("operation."))
+        return next((self._label(one) for one in hooks if self._statuses[one] not in PASSED), "")
 
     @cached_property
     def _tests_of(self) -> dict[str, list[str]]:
@@ -439,8 +555,8 @@ class Session:
         return unique_id if isinstance(node, Unplanned) else name_of(node)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        told = scrub_data({"at": time.time(), "kind": kind, **data})
-        self._events.write(json.dumps(told) + "\n")
+        told = {"at": time.time(), "kind": kind, **data}
+        self._events.write(json.dumps(scrub_told(told)) + "\n")
 
 
 def _staleness(result: Any) -> str:
@@ -466,7 +582,7 @@ def rows_of(response: Mapping[str, Any]) -> int | None:
     says a text of a materialized view that is left as it is."""
     try:
         rows = int(float(response.get("rows_affected", -1)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return rows if rows >= 0 else None
 
@@ -481,5 +597,5 @@ def arguments_of(job: Job) -> list[str]:
         *(*job.dbt_arguments, *QUIET),
         *("--target-path", str(job.folder / "target")),
         *("--log-path", str(job.folder / "logs")),
-        *("--vars", json.dumps(dict(job.variables))),
+        *("--vars", to_yaml(job.variables)),
     ]

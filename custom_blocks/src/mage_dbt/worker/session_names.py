@@ -19,6 +19,9 @@ LONGEST_NAME = 63
 
 LONGEST_CALLER = 100
 
+left_behind = False
+"""Whether sessions of the run that this process cancelled are still there, or may be."""
+
 
 def plain(text: str) -> str:
     """ASCII that can stand anywhere: it ends no comment, no quotes and no line."""
@@ -28,7 +31,12 @@ def plain(text: str) -> str:
 
 def application_name(run: str, caller: str) -> str:
     """`mage-dbt <run> <caller>`, at most LONGEST_NAME bytes."""
-    return f"mage-dbt {run} {plain(caller)}"[:LONGEST_NAME].strip()
+    return f"{run_name(run)} {plain(caller)}"[:LONGEST_NAME].strip()
+
+
+def run_name(run: str) -> str:
+    """How the name of every session of the run begins."""
+    return f"mage-dbt {run}"
 
 
 def name_sessions(run: str, caller: str) -> None:
@@ -37,6 +45,9 @@ def name_sessions(run: str, caller: str) -> None:
         from dbt.adapters.postgres.connections import PostgresConnectionManager
     except ImportError:  # dbt/requirements.txt names another adapter
         return
+    from mage_dbt.worker import postgres_sessions
+
+    postgres_sessions.arrange(run_name(run))
     from dbt.adapters.base.query_headers import MacroQueryStringSetter
     from dbt.adapters.contracts.connection import DEFAULT_QUERY_COMMENT
 

@@ -17,22 +17,23 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for_first
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mage_dbt.errors import SettingError, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.plan import Plan
 from mage_dbt.settings import Settings
+from mage_dbt.variables import from_json, to_yaml
 from mage_dbt.worker import Job
 from mage_dbt.worker.cold import ColdWorker, dbt_environment
 from mage_dbt.worker.fork_server_process import ForkServers
-from mage_dbt.worker.forker import LONGEST_MESSAGE, ParentGone
+from mage_dbt.worker.forker import ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
 
@@ -50,6 +51,8 @@ AGAIN_SECONDS = 60.0
 """Between two starts of the newest commit's parent that no run asks for."""
 
 MEGABYTE = 1_000_000
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,15 @@ class Key:
         return cls(
             project=project,
             dbt_arguments=dbt_arguments,
-            variables=json.dumps(dict(variables), sort_keys=True),
+            variables=to_yaml(variables),
             profiles=_digest((folder / "profiles.yml").read_bytes()),
             environment=_digest(json.dumps(sorted(environment.items())).encode()),
         )
+
+    @property
+    def digest(self) -> str:
+        """The same for the same graph (hex)."""
+        return _digest(repr(self).encode())
 
     def differs_outside(self, other: Key) -> bool:
         """Whether it is the same job but for profile and environment, which have changed since."""
@@ -153,7 +161,8 @@ class Warm:
         return WarmWorker(job, self)
 
     def prepare(self, task: Task, folder: Path, environment: Mapping[str, str]) -> Parent:
-        """A parent that parses a commit for the first time; `adopt` it, or close it."""
+        """A parent that parses a commit for the first time; ends with the `with` it is taken by,
+        unless it is kept for `adopt`."""
         return Parent(task, environment, folder, str(folder), self._servers)
 
     def adopt(self, key: Key, parent: Parent) -> None:
@@ -286,9 +295,7 @@ class Warm:
                     *key.dbt_arguments,
                     *("--target-path", str(target), "--log-path", str(folder / "logs")),
                 )
-                task = Task(arguments, json.loads(key.variables))
-                if len(task.to_bytes()) > LONGEST_MESSAGE:
-                    raise ParentGone("its variables are too long")
+                task = Task(arguments, from_json(key.variables))
                 environment = dbt_environment(os.environ)
                 now = Key.of(key.project, key.dbt_arguments, task.variables, environment)
                 if now != key:
@@ -304,6 +311,8 @@ class Warm:
                     del self._places[key]
             if parent is None:
                 tidy()
+            else:
+                parent.close()
             reason = error if isinstance(error, ParentGone) else ParentGone(str(error))
             place.parent.set_exception(reason)
         else:
@@ -329,19 +338,37 @@ class WarmWorker:
         return self._inner.pid
 
     def plan(self) -> Plan:
-        try:
-            return self._plan_warm()
-        except ParentGone as error:
-            self.how = f"cold: {error}"
-        log.warning("run %s is %s", self._job.run, self.how)
-        with _Turn(self._warm.parsing, self._stopped):
-            plan = self._begun(lambda: ColdWorker(self._job)).plan()
+        plan = self._asked(ProcessWorker.plan)
+        if self.how == "warm":
+            return plan
         said = f"dbt was started anew for this run, which takes longer: {self.how[6:]}."
         return replace(plan, warnings=(*plan.warnings, said))
 
-    def _plan_warm(self) -> Plan:
-        environment = dbt_environment(os.environ)
+    def describe(self) -> dict[str, Any]:
+        """See `ProcessWorker.describe`."""
+        return self._asked(ProcessWorker.describe)
+
+    def _asked(self, what: Callable[[ProcessWorker], Answer]) -> Answer:
+        try:
+            return self._asked_warm(what)
+        except ParentGone as error:
+            self.how = f"cold: {error}"
+        except WorkspaceError as error:
+            if self._inner is None or not self._inner.killed:
+                raise
+            _refuse_when(self._stopped)
+            # An accident, and nothing of the job has begun: once more.
+            self._inner.close()
+            self.how = f"cold: {error.message.removesuffix('.')}"
+        log.warning("run %s is %s", self._job.run, self.how)
+        with _Turn(self._warm.parsing, self._stopped):
+            return what(self._begun(lambda: ColdWorker(self._job)))
+
+    def _asked_warm(self, what: Callable[[ProcessWorker], Answer]) -> Answer:
         job = self._job
+        if job.fresh:
+            raise ParentGone("its configuration reads the clock as dbt parses")
+        environment = dbt_environment(os.environ)
         key = Key.of(job.project, job.dbt_arguments, job.variables, environment)
         place = self._warm.place(key, job.parsed)
         try:
@@ -350,9 +377,9 @@ class WarmWorker:
             _refuse_when(self._stopped)
             parent = place.parent.result()
             with _Turn(self._warm.planning, self._stopped):
-                plan = self._begun(lambda: _forked(job, parent)).plan()
+                answer = what(self._begun(lambda: _forked(job, parent)))
             parent.leave_manifest(job.folder / "target")
-            return plan
+            return answer
         finally:
             self._warm.leave(place)
 

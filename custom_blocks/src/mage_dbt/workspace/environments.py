@@ -86,7 +86,10 @@ PEERS = (
 OLDER = Recipe("older", CHECKOUT / "tests" / "older" / "requirements.txt")
 """Another dbt than the one in use, for the tests that compare; made when one of them runs."""
 
-ALL = (MAGE, DBT, TEST, VALIDATORS, OLDER, MAGE_BLOCK, *PEERS)
+DUCKDB = Recipe("duckdb", CHECKOUT / "tests" / "duckdb" / "requirements.txt")
+"""dbt's environment with another adapter, for the test that runs on it."""
+
+ALL = (MAGE, DBT, TEST, VALIDATORS, OLDER, DUCKDB, MAGE_BLOCK, *PEERS)
 
 
 def python_of(home: Home, recipe: Recipe) -> Path:
@@ -126,9 +129,9 @@ def lock(home: Home, upgrade: bool, progress: Progress) -> None:
     with _only_installer(_folder(home), progress) as installer:
         uv = installer.uv()
         for recipe in ALL:
-            if recipe is TEST and not upgrade:
+            if recipe in (TEST, DUCKDB) and not upgrade:
                 # Tests are to run in the very versions that dbt's environment has.
-                shutil.copyfile(DBT.lock, TEST.lock)
+                shutil.copyfile(DBT.lock, recipe.lock)
             installer.resolve(recipe, recipe.lock, uv, upgrade)
             progress.say(f"{recipe.lock.relative_to(CHECKOUT)} written")
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 
 from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.settings import Settings
+
+RELEASE_SECONDS = 2.0
+"""A process that was killed a moment ago is gone before the system has closed its sockets."""
 
 
 def needs_postgres(settings: Settings) -> bool:
@@ -37,11 +41,23 @@ def require_free(settings: Settings, more: Mapping[str, int] | None = None) -> N
         with socket.socket(socket.AF_INET) as probe:
             # As the servers do, or a port just given up would count as taken for a minute.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                probe.listen()
-            except OSError as error:
+            if reason := _taken(probe, port):
                 raise MachineError(
-                    f"Port {port} on 127.0.0.1 cannot be had: {error.strerror}.",
+                    f"Port {port} on 127.0.0.1 cannot be had: {reason}.",
                     f"Stop what uses it, or set {setting} to a free one.",
-                ) from None
+                )
+
+
+def _taken(probe: socket.socket, port: int) -> str:
+    """Why the port cannot be had, or empty."""
+    deadline = time.monotonic() + RELEASE_SECONDS
+    while True:
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                return str(error.strerror)
+            time.sleep(0.1)
+        else:
+            return ""

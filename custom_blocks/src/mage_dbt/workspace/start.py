@@ -322,7 +322,7 @@ class Start:
             signal.signal(one, hurry)
         self._supervisor.stop(STOP_ORDER)
         # Whatever got away from its keeper.
-        strays.stop(strays.find(self._home))
+        strays.stop_all(self._home)
         self._progress.say("Everything is stopped")
 
 

@@ -21,6 +21,9 @@ KEEPER_SECONDS = 15.0
 
 STOP_SECONDS = 5.0
 
+MOST_ROUNDS = 5
+"""Times that processes are looked for and ended: one that is stopping may start another."""
+
 
 def mark(home: Home, name: str) -> str:
     """The marker's value for the process `name`."""
@@ -54,6 +57,15 @@ def stop(processes: list[psutil.Process]) -> None:
     wait_until_ended(alive, STOP_SECONDS)
 
 
+def stop_all(home: Home) -> None:
+    """Ends all of the workspace's processes, those too that others have started meanwhile."""
+    for _ in range(MOST_ROUNDS):
+        found = find(home)
+        if not found:
+            return
+        stop(found)
+
+
 def stop_those_of_an_earlier_start(home: Home, progress: Progress) -> None:
     """Ends what an earlier start that was killed left running, and says so."""
     left = find(home)
@@ -61,8 +73,7 @@ def stop_those_of_an_earlier_start(home: Home, progress: Progress) -> None:
         return
     progress.say(f"An earlier start was killed; stopping the {len(left)} processes it left")
     wait_until_ended(left, KEEPER_SECONDS if any(map(_is_keeper, left)) else 0)
-    # Looked for again: a stopping process may have started others meanwhile.
-    stop(find(home))
+    stop_all(home)
 
 
 def _is_keeper(process: psutil.Process) -> bool:

@@ -1,0 +1,247 @@
+"""Which of a project's configuration depends on when it is parsed: `alias`, `enabled`, a `where`.
+
+A commit is parsed once and run at many times. What dbt renders of it as it parses, and keeps, is
+then as old as the parse; dbt itself keeps it as long as its partial parse holds. So each time that
+something kept was rendered with a look at the clock, it is rendered once more at another time. What
+comes out different depends on the clock. What a model's body reads is rendered again as it runs.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import dbt.context.base
+import dbt.parser.generic_test_builders
+import dbt.tracking
+from dbt.config.renderer import BaseRenderer
+from dbt.parser.base import ConfiguredParser
+
+ELSEWHEN = (
+    datetime.timedelta(days=366, hours=5, minutes=7, seconds=11),
+    datetime.timedelta(days=37),
+    *(datetime.timedelta(days=days, hours=4 * days) for days in range(1, 7)),
+)
+"""Another year, another month, every other day of the week; beside them the first of a month."""
+
+MOMENT = (
+    *("__str__", "__repr__", "__format__", "__hash__", "__reduce_ex__", "__reduce__"),
+    *("__add__", "__radd__", "__sub__", "__rsub__"),
+    *("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+)
+
+
+class _Clock:
+    """What the templates of a parse see as the time."""
+
+    def __init__(self) -> None:
+        self.read = False
+        self.shift = datetime.timedelta()
+        self.found: dict[str, None] = {}
+        """In the order of the parse, what depends on the clock."""
+
+    def look(self, time: datetime.datetime) -> datetime.datetime:
+        self.read = True
+        return time + self.shift
+
+    def kept(self, name: str, rendered: Any, again: Callable[[], Any]) -> None:
+        """`rendered` is kept under `name`; `again` renders it once more."""
+        if self.read and any(self._differs(shift, rendered, again) for shift in _shifts()):
+            self.found[name] = None
+
+    def _differs(self, shift: datetime.timedelta, rendered: Any, again: Callable[[], Any]) -> bool:
+        self.shift = shift
+        try:
+            return bool(again() != rendered)
+        except Exception:
+            return True  # at that time it is no configuration at all
+        finally:
+            self.shift = datetime.timedelta()
+
+
+def _shifts() -> Iterator[datetime.timedelta]:
+    yield from ELSEWHEN
+    today = datetime.date.today()
+    yield (today.replace(day=1) + datetime.timedelta(days=32)).replace(day=1) - today
+
+
+@contextmanager
+def clock_reads() -> Iterator[dict[str, None]]:
+    """Notes, while dbt parses in here, what of the configuration depends on the clock."""
+    clock = _Clock()
+    with (
+        _replaced(dbt.tracking.User, "__init__", _user(clock)),
+        _replaced(dbt.context.base, "get_datetime_module_context", _modules(clock)),
+        _replaced(BaseRenderer, "render_value", _value(clock)),
+        _replaced(dbt.parser.generic_test_builders, "get_rendered", _test_config(clock)),
+        _replaced(ConfiguredParser, "render_with_context", _node(clock)),
+        _replaced(ConfiguredParser, "update_parsed_node_relation_names", _names(clock)),
+    ):
+        yield clock.found
+
+
+Wrapper = Callable[[Any], Any]
+
+
+def _user(clock: _Clock) -> Wrapper:
+    """dbt's `run_started_at`."""
+
+    def wrap(original: Any) -> Any:
+        def init(user: Any, *arguments: Any) -> None:
+            original(user, *arguments)
+            user.run_started_at = _moment(clock, user.run_started_at)
+
+        return init
+
+    return wrap
+
+
+def _modules(clock: _Clock) -> Wrapper:
+    """dbt's `modules.datetime`."""
+
+    def wrap(original: Any) -> Any:
+        def modules() -> dict[str, Any]:
+            return {**original(), **_datetime_classes(clock)}
+
+        return modules
+
+    return wrap
+
+
+def _value(clock: _Clock) -> Wrapper:
+    """A value of a YAML file."""
+
+    def wrap(original: Any) -> Any:
+        def render(renderer: Any, value: Any, keypath: Any = None) -> Any:
+            clock.read = False
+            rendered = original(renderer, value, keypath)
+            clock.kept(str(value), rendered, lambda: original(renderer, value, keypath))
+            return rendered
+
+        return render
+
+    return wrap
+
+
+def _test_config(clock: _Clock) -> Wrapper:
+    """A test's `where`, `severity` and so on."""
+
+    def wrap(original: Any) -> Any:
+        def render(value: Any, context: Any, *arguments: Any, **options: Any) -> Any:
+            clock.read = False
+            rendered = original(value, context, *arguments, **options)
+            clock.kept(
+                str(value), rendered, lambda: original(value, context, *arguments, **options)
+            )
+            return rendered
+
+        return render
+
+    return wrap
+
+
+def _node(clock: _Clock) -> Wrapper:
+    """What a node's own text configures and refers to."""
+
+    def wrap(original: Any) -> Any:
+        def render(parser: Any, node: Any, config: Any) -> Any:
+            clock.read = False
+            context = original(parser, node, config)
+
+            def again() -> Any:
+                other, configured = deepcopy(node), parser.initial_config(node.fqn)
+                for name in ("refs", "sources", "functions"):
+                    getattr(other, name, []).clear()
+                original(parser, other, configured)
+                return _said(other, configured)
+
+            clock.kept(node.name, _said(node, config), again)
+            return context
+
+        return render
+
+    return wrap
+
+
+def _said(node: Any, config: Any) -> Any:
+    refers = [getattr(node, name, None) for name in ("refs", "sources", "functions")]
+    return [dict(config._config_call_dict), *refers]
+
+
+def _names(clock: _Clock) -> Wrapper:
+    """Database, schema and alias, by the project's macros."""
+
+    def wrap(original: Any) -> Any:
+        def update(parser: Any, node: Any, config: Any) -> None:
+            clock.read = False
+            original(parser, node, config)
+
+            def again() -> Any:
+                other = deepcopy(node)
+                original(parser, other, config)
+                return other.database, other.schema, getattr(other, "alias", None)
+
+            named = node.database, node.schema, getattr(node, "alias", None)
+            clock.kept(node.name, named, again)
+
+        return update
+
+    return wrap
+
+
+def _moment(clock: _Clock, time: datetime.datetime) -> datetime.datetime:
+    """`time`, as the clock tells it whenever something is asked of it."""
+
+    def asked(name: str) -> Any:
+        return lambda _, *arguments: getattr(clock.look(time), name)(*arguments)
+
+    def attribute(_: Any, name: str) -> Any:
+        return getattr(clock.look(time), name)
+
+    answers = {name: asked(name) for name in MOMENT} | {"__getattribute__": attribute}
+    kind = type("datetime", (datetime.datetime,), answers)
+    moment: datetime.datetime = kind(time.year, time.month, time.day, tzinfo=time.tzinfo)
+    return moment
+
+
+def _datetime_classes(clock: _Clock) -> dict[str, Any]:
+    """Python's own, but for what asks the machine for the time."""
+
+    class Likewise(type):
+        """Whatever is Python's own is one of these too."""
+
+        def __instancecheck__(cls, one: Any) -> bool:
+            return isinstance(one, cls.__mro__[1])
+
+    class Date(datetime.date, metaclass=Likewise):
+        @classmethod
+        def today(cls) -> Any:
+            return clock.look(datetime.datetime.now()).date()
+
+    class DateTime(datetime.datetime, metaclass=Likewise):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return clock.look(datetime.datetime.now(tz))
+
+        @classmethod
+        def today(cls) -> Any:
+            return clock.look(datetime.datetime.now())
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return clock.look(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
+
+    return {"date": Date, "datetime": DateTime}
+
+
+@contextmanager
+def _replaced(of: Any, name: str, wrap: Wrapper) -> Iterator[None]:
+    original = getattr(of, name)
+    setattr(of, name, wrap(original))
+    try:
+        yield
+    finally:
+        setattr(of, name, original)

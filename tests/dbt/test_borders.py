@@ -1,0 +1,165 @@
+"""Text that comes from elsewhere: messages, typed variables, secrets, what git keeps elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from mage_dbt.request import Request
+from mage_dbt.run import RunState
+from tests.harness.repository import git, git_commit
+from tests.harness.runner import Runner
+
+PROJECT = "borders"
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'8a' * 32}\nsize 30\n"
+
+
+def broken(runner: Runner, sha: str) -> dict[str, Any]:
+    """Waits until the commit is called broken; gives what is said of it."""
+    status = runner.until(
+        f"commit {sha[:7]} to be broken",
+        lambda status: bool(status["broken"] and status["broken"]["sha"] == sha),
+    )
+    return dict(status["broken"])
+
+
+def test_a_commit_whose_message_is_no_utf_8_becomes_live(runner: Runner) -> None:
+    raw = git(runner.repository, "cat-file", "commit", "HEAD")
+    head, _, _ = raw.partition("\n\n")
+    parent = git(runner.repository, "rev-parse", "HEAD")
+    lines = [one for one in head.splitlines() if not one.startswith("parent ")]
+    lines.insert(1, f"parent {parent}")
+    written = subprocess.run(
+        ["git", "-C", str(runner.repository), "hash-object", "-t", "commit", "-w", "--stdin"],
+        input="\n".join(lines).encode() + b"\n\nNeues Men\xfc\x01\n",
+        capture_output=True,
+        check=True,
+    )
+    sha = written.stdout.decode().strip()
+    git(runner.repository, "update-ref", "refs/heads/main", sha)
+    status = runner.live(sha)
+    assert status["live"]["subject"].startswith("Neues Men\ufffd")
+    run = runner.run(select="label")
+    assert run.state is RunState.SUCCESS and run.commit_subject.startswith("Neues Men\ufffd")
+
+
+def test_typed_variables_are_what_dbt_makes_of_them(runner: Runner) -> None:
+    text = (
+        "day: 2026-02-03\ndays: [2026-01-01]\nopt: {until: 2026-01-02, a: 1}\n"
+        "at: 2026-01-31 08:00:00\nlabel: 🚀 launch"
+    )
+    run = runner.run(select="label dayed shown", variables=text)
+    assert run.state is RunState.SUCCESS, run.detail
+    assert runner.query("select label, day from analytics.label, analytics.dayed") == [
+        ("🚀 launch", "03.02.2026")
+    ]
+    assert runner.query("select at, days, opt from analytics.shown") == [
+        (
+            "2026-01-31 08:00:00",
+            "[datetime.date(2026, 1, 1)]",
+            "{'until': datetime.date(2026, 1, 2), 'a': 1}",
+        )
+    ]
+    kept = Request.parse(run.request).variables  # what a rerun gets
+    assert kept["day"] == date(2026, 2, 3) and list(kept["opt"]) == ["until", "a"]
+    again = runner.run(select="label", variables={"label": "🚀", "days": "[2026-01-01]"})
+    assert again.state is RunState.SUCCESS, again.detail
+    assert runner.query("select label from analytics.label") == [("🚀",)]
+
+
+def test_a_message_that_postgresql_cannot_keep_is_its_own_nodes_trouble(runner: Runner) -> None:
+    run = runner.run(select="path:models/late label")
+    assert run.state is RunState.ERROR
+    assert {one.name: one.status for one in run.nodes} == {
+        "fails": "error",
+        "slow": "success",
+        "after_slow": "success",
+        "label": "success",
+    }
+    (message,) = (one.message for one in run.nodes if one.name == "fails")
+    assert "bad \ufffd byte" in message
+    assert run.detail.startswith("1 of 4 nodes did not pass: fails.")
+
+
+def test_secrets_that_are_words_of_names_change_no_result(runner: Runner) -> None:
+    runner.restart_runner(DBT_ENV_SECRET_NAME="dayed", DBT_ENV_SECRET_WORD="success")
+    runner.live(git(runner.repository, "rev-parse", "HEAD"))
+    run = runner.run(select="dayed")
+    assert run.state is RunState.SUCCESS, run.detail
+    assert [(one.node, one.status) for one in run.nodes] == [("model.borders.dayed", "success")]
+
+
+def test_a_seed_in_git_lfs_is_never_loaded_as_its_pointer(runner: Runner) -> None:
+    good = git(runner.repository, "rev-parse", "HEAD")
+    seed = runner.repository / "seeds" / "countries.csv"
+    attributes = runner.repository / ".gitattributes"
+    text = seed.read_text()
+    attributes.write_text("data/*.csv filter=lfs diff=lfs merge=lfs -text\n")
+    seed.write_text(POINTER)
+    other = runner.repository / "data" / "other.csv"  # which dbt does not read
+    other.parent.mkdir()
+    other.write_text(POINTER)
+    told = broken(runner, git_commit(runner.repository, "Keep the seed elsewhere"))
+    assert (
+        "seeds/countries.csv is a Git LFS pointer; the content was not brought" in told["message"]
+    )
+    assert "data/other.csv" not in told["message"]
+    run = runner.run(select="countries")
+    assert run.commit == good and run.state is RunState.SUCCESS
+    assert runner.query("select * from analytics.countries") == [("KR", "Korea")]
+    seed.write_text(text)
+    runner.live(git_commit(runner.repository, "Bring it back"))
+
+
+def test_a_submodule_is_brought_or_the_commit_says_that_it_is_not(
+    runner: Runner, tmp_path: Path
+) -> None:
+    shared, inner = tmp_path / "shared", tmp_path / "inner"
+    for folder in (shared, inner):
+        (folder / "macros").mkdir(parents=True)
+        git(folder, "init", "--quiet", "--initial-branch=main")
+    (inner / "macros" / "eight.sql").write_text("{% macro eight() %}8{% endmacro %}")
+    git_commit(inner, "Eight")
+    (shared / "dbt_project.yml").write_text(
+        'name: shared\nversion: "1.0"\nmacro-paths: [macros, inner/macros]\n'
+    )
+    (shared / "macros" / "seven.sql").write_text("{% macro seven() %}7{% endmacro %}")
+    allow = ("-c", "protocol.file.allow=always")
+    git(shared, *allow, "submodule", "--quiet", "add", str(inner), "inner")
+    git_commit(shared, "Seven")
+
+    repository = runner.repository
+    git(repository, *allow, "submodule", "--quiet", "add", str(shared), "shared")
+    (repository / "packages.yml").write_text("packages:\n  - local: shared\n")
+    sha = runner.commit(
+        "Share", label="select {{ shared.seven() }} + {{ shared.eight() }} as label"
+    )
+    runner.live(sha)
+    run = runner.run(select="label")
+    assert run.state is RunState.SUCCESS, run.detail
+    assert runner.query("select label from analytics.label") == [(15,)]
+
+    # One that is gone, and that dbt has no use for: said, and no hindrance.
+    add_lost(repository, "docs/theme", tmp_path / "gone")
+    status = runner.live(git(repository, "rev-parse", "HEAD"))
+    assert status["live"]["notes"] == ["docs/theme is a git submodule; it was not brought."]
+    assert "gone" in status["sync"]["error"]
+
+    # One that is gone, where dbt looks for models: without it fewer would be built, green.
+    add_lost(repository, "models/more", tmp_path / "away")
+    told = broken(runner, git(repository, "rev-parse", "HEAD"))
+    assert "models/more is a git submodule; the content was not brought" in told["message"]
+    assert "docs/theme" not in told["message"]
+
+
+def add_lost(repository: Path, path: str, url: Path) -> None:
+    """Commits a submodule that cannot be had."""
+    (repository / path).mkdir(parents=True)
+    with (repository / ".gitmodules").open("a") as file:
+        file.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
+    git(repository, "add", ".gitmodules")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'5' * 40},{path}")
+    git(repository, "commit", "--quiet", "--message", f"Add {path}")

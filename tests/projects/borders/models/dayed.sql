@@ -1,0 +1,1 @@
+select '{{ var("day").strftime("%d.%m.%Y") }}' as day

@@ -1,0 +1,2 @@
+{{ config(enabled=run_started_at.day == 1) }}
+select 1 as x

@@ -1,0 +1,1 @@
+select * from {{ ref('plain' if run_started_at.day % 2 else 'body_only') }}

@@ -1,0 +1,2 @@
+{{ config(store_failures=true, severity='warn') }}
+select id from {{ ref('plain') }}

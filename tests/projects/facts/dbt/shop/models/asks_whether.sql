@@ -1,0 +1,1 @@
+select '{{ "yes" if var.has_var("feature") else "no" }}' as feature

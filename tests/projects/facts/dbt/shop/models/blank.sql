@@ -1,0 +1,1 @@
+select {{ var ('blank_days', 3) }} as days

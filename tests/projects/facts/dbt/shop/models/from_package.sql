@@ -1,0 +1,1 @@
+select '{{ shared.word() }}' as word, {{ shared.days() }} as days

@@ -1,0 +1,1 @@
+select 1 / (select count(*) from public.books) as x

@@ -1,0 +1,2 @@
+{{ config(schema='reserved') }}
+select 1 as id

@@ -1,0 +1,1 @@
+select year, count(*) as n from {{ ref('filled') }} group by year

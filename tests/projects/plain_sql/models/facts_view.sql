@@ -1,0 +1,2 @@
+{{ config(materialized='view', schema='reporting') }}
+select id, amount from {{ ref('facts') }}

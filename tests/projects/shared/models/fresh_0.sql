@@ -1,0 +1,2 @@
+{{ config(schema='fresh', post_hook="grant usage on schema {{ this.schema }} to reader") }}
+select 1 as a
