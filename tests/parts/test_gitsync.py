@@ -13,7 +13,7 @@ import pytest
 
 from mage_dbt import gitsync
 from mage_dbt.errors import WorkspaceError
-from mage_dbt.gitsync import GitSync, without_credentials
+from mage_dbt.gitsync import GitSync
 from tests.conftest import not_run
 from tests.harness.repository import git
 
@@ -121,6 +121,7 @@ def test_a_branch_that_does_not_exist_names_those_that_do(repository: Path, fold
     sync(repository, folder, "mian").look()
     error = status(folder)["error"]
     assert "No branch or tag 'mian'" in error
+    assert "Did you mean main? DBT_METRIC_REF names it" in error
     assert "It has main." in error
     assert not (folder / "current").exists()
 
@@ -219,9 +220,6 @@ def test_credentials_are_nowhere_in_the_status(
     sync("http://kim:secret@127.0.0.1:9/repository.git", folder).look()
     assert "secret" not in (folder / "status.json").read_text()
     assert status(folder)["repository"] == "http://127.0.0.1:9/repository.git"
-    assert without_credentials("to ssh://git@host/x and https://a:b@c/d") == (
-        "to ssh://host/x and https://c/d"
-    )
 
 
 def test_tags_and_branches_that_come_move_and_go_are_followed(
@@ -245,3 +243,9 @@ def test_tags_and_branches_that_come_move_and_go_are_followed(
     assert git(folder / "current", "tag", "--list") == ""
     assert git(folder / "current", "branch", "--list", "aside") == ""
     assert status(folder)["error"] == ""
+
+
+def test_a_repository_that_is_not_there_names_its_setting(folder: Path, tmp_path: Path) -> None:
+    sync(tmp_path / "nowhere", folder).look()
+    error = status(folder)["error"]
+    assert "nowhere" in error and error.endswith("DBT_METRIC_REPO names the repository.")

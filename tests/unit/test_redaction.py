@@ -12,7 +12,16 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from mage_dbt import redaction
-from mage_dbt.redaction import STARS, Formatter, hide, scrub, scrub_data
+from mage_dbt.redaction import (
+    STARS,
+    Formatter,
+    hide,
+    scrub,
+    scrub_data,
+    scrubber,
+    secrets_in,
+    without_credentials,
+)
 
 SECRET = 'p@ss/wörd "quoted" \\ and+more'
 
@@ -82,3 +91,57 @@ def test_a_logs_traceback_is_without_secrets() -> None:
     shown = Formatter("%(message)s").format(record)
     assert "hunter2" not in shown
     assert f"cannot use {STARS}" in shown and f"with {STARS}" in shown
+
+
+def test_passwords_in_the_urls_of_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://kim:hunter%402@proxy.example:3128")
+    for said in ("hunter%402", "hunter@2"):
+        assert (
+            scrub(f"407 of proxy.example for kim:{said}") == f"407 of proxy.example for kim:{STARS}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("postgresql://kim:hunter2@db/x?sslmode=require", {"hunter2"}),
+        ("postgresql://db/x?user=kim&password=hunter2", {"hunter2"}),
+        ("Driver=x;UID=kim;PWD=hunter2;Server=y", {"hunter2"}),
+        ("md:sales?motherduck_token=hunter2", {"hunter2"}),
+        ("{user: kim, password: 'hunter 2', port: 5432}", {"hunter 2"}),
+        ("Authorization: hunter2", {"hunter2"}),
+        ("password: \"{{ env_var('DBT_PASSWORD') }}\"", {"{{ env_var('DBT_PASSWORD') }}"}),
+        ("user=kim host=db keepalives=1 token_of=", set()),
+    ],
+)
+def test_secrets_are_found_by_their_keys_and_in_urls(text: str, found: set[str]) -> None:
+    assert secrets_in(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to ssh://git@host/x and https://a:b@c/d", "to ssh://host/x and https://c/d"),
+        ("https://kim@corp.example:hush@host/x", "https://host/x"),
+        ("HTTPS://hush@host/x", "HTTPS://host/x"),
+        ("'https://hush@host/x/': 403", "'https://host/x/': 403"),
+        ("https://h/x?a=1&private_token=hush#b", f"https://h/x?a=1&private_token={STARS}#b"),
+        ("kim@corp.example, see https://host/x", "kim@corp.example, see https://host/x"),
+    ],
+)
+def test_urls_are_shown_without_their_credentials(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    text = "?token&" * 5_000 + "token" * 5_000 + "http://" * 5_000
+    assert len(without_credentials(text)) == len(text)
+    assert secrets_in(text) == set()
+
+
+def test_the_quick_way_hides_what_came_to_be_known_later() -> None:
+    hide("hunter2")
+    clean = scrubber()
+    assert clean("hunter2, hunter3") == f"{STARS}, hunter3"
+    hide("hunter3")
+    assert clean("hunter2, hunter3") == f"{STARS}, {STARS}"

@@ -2,7 +2,8 @@
 
 A process says with `hide` which values are secret as it comes to know them, and they stay hidden
 after they were changed: an old password may still be in something that is written later. Variables
-of dbt's (DBT_ENV_SECRET_…), and others that by their names are secret, are hidden without that.
+of dbt's (DBT_ENV_SECRET_…), others that by their names are secret, and passwords in the URLs that
+variables hold, are hidden without that. Only the standard library is used here.
 """
 
 from __future__ import annotations
@@ -12,14 +13,32 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 from mage_dbt.secret_values import NAMES_A_FILE
 
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|_PASS$|_PWD$|PRIVATE_KEY", re.IGNORECASE)
+
+SECRET_KEY = re.compile(
+    r"[\w.-]*(?:secret|password|passwd|passphrase|token|private[_-]?key|access[_-]?key|api[_-]?key"
+    r"|account[_-]?key|authorization|signature|credentials?)[\w.-]*|pass|pwd|jwt|sig",
+    re.IGNORECASE,
+)
+"""Keys of secrets, as profiles, query strings and connection strings have them."""
+
+PAIR = re.compile(
+    r"""(?<![\w.-])["']?([\w.-]{1,100})["']?\s*[:=]\s*"""
+    r"""(?=('[^'\n]{1,4000}'|"[^"\n]{1,4000}"|[^\s&;,#'"{}]{1,4000}))"""
+)
+"""`password=…`, `token: …` and the like, in a text; a value may hold others."""
+
+IN_A_QUERY = re.compile(r"([?&]([\w.-]{1,100})=)[^\s&#\"'<>]+")
+
+IN_A_URL = re.compile(r"(?<![a-z0-9+.-])([a-z][a-z0-9+.-]*://)([^/?#\s\"'<>]*)@", re.IGNORECASE)
+"""A URL's user and password: all before the last @ that can be theirs."""
 
 SHORTEST = 4
 """Characters; a shorter value stands in too many words that are no secret."""
@@ -34,12 +53,49 @@ _hidden: set[str] = set()
 
 def hide(*values: str) -> None:
     """From now on these never leave this process by way of `scrub`."""
-    _hidden.update(value for value in values if len(value) >= SHORTEST)
+    _hidden.update(_long_enough(values))
+
+
+def is_secret_key(name: str) -> bool:
+    """Whether what has this name in a profile or a query string is a secret."""
+    return SECRET_KEY.fullmatch(name) is not None
+
+
+def secrets_in(text: str) -> set[str]:
+    """Passwords of the URLs in `text`, and what by its key is secret in it."""
+    found = {match[2].strip("'\"") for match in PAIR.finditer(text) if is_secret_key(match[1])}
+    for match in IN_A_URL.finditer(text):
+        password = match[2].partition(":")[2]
+        found |= {password, unquote(password)}
+    return found - {""}
+
+
+def without_credentials(text: str) -> str:
+    """Any URL in `text` without the user, password and token it may hold."""
+
+    def pair(found: re.Match[str]) -> str:
+        return found[1] + STARS if is_secret_key(found[2]) else found[0]
+
+    return IN_A_QUERY.sub(pair, IN_A_URL.sub(r"\1", text))
 
 
 def scrub(text: str) -> str:
     """`text` without any secret this process knows, plain or encoded."""
     return _without(_known(), text)
+
+
+def scrubber() -> Callable[[str], str]:
+    """As `scrub`, and quicker, for a process whose environment stays as it is now."""
+    known: list[str] = []
+    hidden = -1
+
+    def quick(text: str) -> str:
+        nonlocal known, hidden
+        if hidden != len(_hidden):
+            hidden, known = len(_hidden), _known()
+        return _without(known, text)
+
+    return quick
 
 
 def scrub_data(data: Any) -> Any:
@@ -92,14 +148,23 @@ def _without(secrets: Sequence[str], text: str) -> str:
 
 def _known() -> list[str]:
     """All secrets, longest first: one may be a part of another."""
-    named = {
-        value
-        for name, value in os.environ.items()
-        if SECRET_NAME.search(name)
-        and not name.endswith((NAMES_A_FILE, "_DIR"))
-        and len(value.strip()) >= SHORTEST
-    }
-    return sorted(named | _hidden, key=len, reverse=True)
+    named: set[str] = set()
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name) and not name.endswith((NAMES_A_FILE, "_DIR")):
+            named.add(value)
+        elif "@" in value:
+            named |= _passwords_in(value)
+    return sorted(_long_enough(named) | _hidden, key=len, reverse=True)
+
+
+def _long_enough(values: Iterable[str]) -> set[str]:
+    return {value for value in values if len(value.strip()) >= SHORTEST}
+
+
+@lru_cache(maxsize=256)
+def _passwords_in(text: str) -> frozenset[str]:
+    """Of the URLs in a variable's value, such as that of an HTTP proxy."""
+    return frozenset(secrets_in(text))
 
 
 @lru_cache(maxsize=256)

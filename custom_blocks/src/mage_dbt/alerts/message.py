@@ -16,8 +16,7 @@ from zoneinfo import ZoneInfo
 
 from mage_dbt.alerts.last_change import Change
 from mage_dbt.clock import Clock
-from mage_dbt.gitsync import without_credentials
-from mage_dbt.redaction import scrub
+from mage_dbt.redaction import scrub, without_credentials
 from mage_dbt.run import NodeResult, Run, RunState
 
 LONGEST_TITLE = 80
@@ -145,7 +144,7 @@ def not_ready(sha: str, subject: str, reason: str, live: str) -> Message:
         f'Not ready: {sha[:7]} "{one_line(subject, LONGEST_WORDS)}"',
         f"Why: {one_line(reason, LONGEST_REASON)}",
         f"Runs use {live[:7]} until then." if live else "No commit can be built.",
-        "It is tried again every minute; ./scripts/mage-dbt status says when it is live.",
+        "It is tried again, at least every minute; ./scripts/mage-dbt status says when it is live.",
     ]
     return _message(Kind.BROKEN, f"{sha[:7]} cannot be made ready on this machine", lines)
 

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import psycopg
 import uvicorn
@@ -103,8 +102,8 @@ def _when_postgres_answers(url: str, path: Path) -> list[str]:
 
 def _hide_secrets(settings: Settings, home: Home) -> None:
     """What this process knows beside dbt's secrets, which are hidden as they are read."""
-    password = urlsplit(settings.workspace_database_url or "").password
-    redaction.hide(settings.workspace_database_url or "", unquote(password or ""))
+    url = settings.workspace_database_url or ""
+    redaction.hide(url, *redaction.secrets_in(url))
     files = [*home.secrets.glob("*"), *filter(None, [settings.alert_urls_file])]
     for file in files:
         with suppress(OSError, UnicodeDecodeError):  # another user's
