@@ -14,7 +14,7 @@ from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from tests.harness import runner as runners
 from tests.harness.database import Database
-from tests.harness.repository import git, git_commit, make_repository
+from tests.harness.repository import PROJECTS, git, git_commit, make_repository
 from tests.harness.runner import Runner
 
 PROJECT = "steps"
@@ -274,6 +274,30 @@ def test_a_repository_without_a_dbt_project_says_so(tmp_path: Path, begin: Begin
     assert "DBT_METRIC_SUBDIR" in status["broken"]["hint"]
     with pytest.raises(NoCommitReady, match="no dbt_project.yml"):
         runner.ask(select="apart")
+    # It lies below: the same commit builds once the setting is right.
+    shutil.copytree(PROJECTS / PROJECT, repository / "analytics" / "dbt")
+    sha = git_commit(repository, "Below")
+    broken = runner.broken(sha)
+    assert "has no dbt_project.yml in '.'; there is one in analytics/dbt." in broken["message"]
+    assert broken["hint"] == "Set DBT_METRIC_SUBDIR=analytics/dbt and start again."
+    runner.restart_runner(DBT_METRIC_SUBDIR="analytics")
+    runner.until(
+        "the other folder to be looked at",
+        lambda status: bool(status["broken"]) and "in 'analytics'" in status["broken"]["message"],
+    )
+    runner.restart_runner(DBT_METRIC_SUBDIR="analytics/dtb")
+    runner.until(
+        "the missing folder to be named",
+        lambda status: (
+            bool(status["broken"])
+            and "has no folder 'analytics/dtb'" in status["broken"]["message"]
+        ),
+    )
+    runner.restart_runner(DBT_METRIC_SUBDIR="analytics/dbt")
+    status = runner.live(sha)
+    assert status["broken"] is None
+    run = runner.run(select="apart")
+    assert run.state is RunState.SUCCESS and run.commit == sha, run.detail
 
 
 def test_an_unreachable_repository_is_told_with_gits_message(tmp_path: Path, begin: Begin) -> None:

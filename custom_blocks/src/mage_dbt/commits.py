@@ -78,6 +78,15 @@ GIT_SECONDS = 120.0
 
 AGAIN = "It is tried again, at least every minute."
 
+NETWORK = "network"
+
+OF_PACKAGES = {
+    NETWORK: f"Is the network there? {AGAIN}",
+    "access": "The workspace may not read it: give git its credentials, and start the runner again "
+    "(docs/deployment.md).",
+}
+"""What to do about packages, by why they cannot be had; see `worker.packages.cause_of`."""
+
 READS_A_VARIABLE = re.compile(r"""\b(?:has_)?var\s*\(\s*(?:(['"])([^'"]+)\1|)""")
 
 MAY_DEPEND_ON_VARIABLES = re.compile(r"\b(?:has_)?var\b")
@@ -85,7 +94,9 @@ MAY_DEPEND_ON_VARIABLES = re.compile(r"\b(?:has_)?var\b")
 
 MAY_READ_VARIABLES = frozenset({".sql", ".yml", ".yaml", ".py"})
 
-DECLARED_IN = ("dbt_project.yml", "packages.yml", "dependencies.yml")
+PROJECT_FILE = "dbt_project.yml"
+
+DECLARED_IN = (PROJECT_FILE, "packages.yml", "dependencies.yml")
 """Files that dbt reads before any other, whose messages on one that is no YAML do not name it."""
 
 
@@ -224,17 +235,17 @@ class Commits:
             return commit.target  # no need to ask dbt, which takes longer than to plan
         return self.seen(commit, variables, commit.target).target
 
-    def named(self, name: str) -> Commit:
+    def named(self, name: str, was_used: bool = False) -> Commit:
         """The commit with this SHA or tag, made ready now if need be.
 
-        Raises BadCommit when it is not one of the published branch or dbt cannot parse it, and
-        Unavailable when it is not the commit's fault. One is made ready at a time, beside the
-        newest one's own preparation.
+        `was_used` says that a run had it. Raises BadCommit when it is not one of the published
+        branch or dbt cannot parse it, and Unavailable when it is not the commit's fault. One is
+        made ready at a time, beside the newest one's own preparation.
         """
         published = self.published()
         if published is None:
             return self.newest()  # raises, with the reason
-        sha = self.history.resolve(name, published)
+        sha = self.history.resolve(name, published, was_used)
         profile = Profile.of(self._settings, self._home)
         folder = self._folder(sha, profile)
         if self._live and self._live.folder == folder:
@@ -243,9 +254,9 @@ class Commits:
             with self._asking:
                 found = self._prepared(sha, folder, profile)
                 os.utime(folder)
-        except (PackagesMissing, PreparationFailed) as error:
-            raise Unavailable(error.message, "Ask again in a minute.") from error
         except CommitBroken as error:
+            if error.by_itself:
+                raise Unavailable(error.message, "Ask again in a minute.") from error
             raise BadCommit(error.message, "Name a commit that parses, or none.") from error
         return found
 
@@ -353,8 +364,7 @@ class Commits:
             return True
         if isinstance(broken.error, ContentMissing):
             return self._brought_since(broken.sha, broken.error.submodules)
-        by_itself = isinstance(broken.error, PackagesMissing | PreparationFailed)
-        return by_itself and time.monotonic() - self._tried_at > self._pause
+        return broken.error.by_itself and time.monotonic() - self._tried_at > self._pause
 
     def _project(self, folder: Path) -> Path:
         return folder / "tree" / self._settings.dbt_metric_subdir
@@ -405,11 +415,8 @@ class Commits:
         folder.mkdir(parents=True)
         lacking = self._export(sha, folder / "tree")
         project = self._project(folder)
-        if not (project / "dbt_project.yml").is_file():
-            raise CommitBroken(
-                f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
-                "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
-            )
+        if not (project / PROJECT_FILE).is_file():
+            raise CommitBroken(*_no_project(sha, folder / "tree", self._settings.dbt_metric_subdir))
         try:
             return self._parsed(sha, folder, profile, lacking)
         except CommitBroken as error:
@@ -521,7 +528,8 @@ class Commits:
         packages = isinstance(error, PackagesMissing)
         if lacking and (not packages or any(one in error.message for one in lacking)):
             return self._content_missing(sha, found, lacking, f" dbt says: {error.message}")
-        return type(error)(f"{error.message} Besides, {short_list(found)}.", error.hint)
+        error.message = f"{error.message} Besides, {short_list(found)}."
+        return error
 
     def _refuse_incomplete(
         self, sha: str, project: Path, lacking: Sequence[str], parsed: Mapping[str, Any]
@@ -589,6 +597,23 @@ class Commits:
                     _remove(folder)
 
 
+def _no_project(sha: str, tree: Path, subdir: str) -> tuple[str, str]:
+    """What is wrong where dbt_project.yml is not, and which setting puts it right."""
+    found = sorted(
+        (os.path.relpath(one.parent, tree) for one in tree.rglob(PROJECT_FILE)),
+        key=lambda one: (one.count("/"), one),
+    )
+    missing = not (tree / subdir).is_dir()
+    where = f"no folder {subdir!r}" if missing else f"no {PROJECT_FILE} in {subdir!r}"
+    if not found:
+        return f"{sha[:7]} has {where}.", "DBT_METRIC_SUBDIR names the folder that holds it."
+    place = found[0] if len(found) == 1 else f"one of {short_list(found)}"
+    return (
+        f"{sha[:7]} has {where}; there is one in {short_list(found)}.",
+        f"Set DBT_METRIC_SUBDIR={place} and start again.",
+    )
+
+
 def _pointers(project: Path, found: Mapping[str, str]) -> list[str]:
     return [f"{os.path.relpath(file, project)} is {what}" for file, what in found.items()]
 
@@ -621,7 +646,8 @@ def _told_by(parent: Parent, sha: str) -> dict[str, Any]:
         of = f": {', '.join(named or declared)}" if declared else ""
         raise PackagesMissing(
             f"The dbt packages of {sha[:7]} cannot be had{of}. dbt says: {told['message']}",
-            f"Is the network there? {AGAIN}",
+            OF_PACKAGES.get(told["cause"], REPAIR),
+            by_itself=told["cause"] == NETWORK,
         )
     if told["failed"]:
         raise CommitBroken(f"dbt cannot parse {sha[:7]}: {told['message']}", REPAIR)

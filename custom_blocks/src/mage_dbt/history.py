@@ -38,10 +38,11 @@ class History:
         self._sync = sync
         self._ref = ref
 
-    def resolve(self, name: str, published: str) -> str:
+    def resolve(self, name: str, published: str, was_used: bool = False) -> str:
         """The full SHA of a commit or tag that `published` has in its history.
 
-        Never of a branch. Raises BadCommit with the reason.
+        Never of a branch. `was_used` says that a run had it, so it was published once. Raises
+        BadCommit with the reason.
         """
         found = self._named(name)
         if len(found) > 1:
@@ -49,6 +50,8 @@ class History:
                 f"{name} is ambiguous: {' or '.join(sorted(found))}.",
                 "Give more digits of the SHA.",
             )
+        if was_used and not (found and self.contains(published, next(iter(found)))):
+            raise self._rewritten(name, published)
         if not found:
             raise self._unknown(name)
         sha = found.pop()
@@ -131,6 +134,16 @@ class History:
             else "Name a merged commit by its SHA, 7 digits or more; no tag has been synced."
         )
         return BadCommit(f"No commit or tag {name!r} in dbt-metric.", hint)
+
+    def _rewritten(self, sha: str, published: str) -> BadCommit:
+        if self._shallow():
+            return self._cut_off(sha)
+        subject = storable(self._git("log", "-1", "--format=%s", published).stdout.strip())
+        return BadCommit(
+            f"{sha[:7]} is no longer on {self._ref}: the branch was rewritten since; the newest is "
+            f'{published[:7]} "{subject}".',
+            "Leave `commit` out: then the newest is used.",
+        )
 
     def _not_published(self, name: str, sha: str, published: str) -> BadCommit:
         if self._shallow():

@@ -68,7 +68,7 @@ class Resolver:
         self.refuse_while_rerun(story)
         if commit is None:
             same = request.commit == SAME_COMMIT
-            commit = self._commit_for(of.commit if same else request.commit)
+            commit = self._commit_for(of.commit if same else request.commit, was_used=same)
         first = Request.parse(root.request)
         command = first.dbt_command()
         chapters = [self._chapter(one, commit) for one in story]
@@ -161,8 +161,8 @@ class Resolver:
         changes = history.changes(run.commit, commit.sha, self._subdir)
         return Chapter(run, self._ledger.plan(run).nodes, changes)
 
-    def _commit_for(self, name: str) -> Commit:
-        return self._commits.named(name) if name else self._commits.newest()
+    def _commit_for(self, name: str, was_used: bool = False) -> Commit:
+        return self._commits.named(name, was_used) if name else self._commits.newest()
 
     def _notices(self, commit: Commit) -> tuple[str, ...]:
         """What every run on `commit` says about the commit itself."""

@@ -14,9 +14,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from mage_dbt.redaction import scrub_told
-from mage_dbt.text import ascii_json
-from mage_dbt.worker import DESCRIBE, Job, fork_server, parent
+from mage_dbt.worker import DESCRIBE, Job, fork_server, parent, profile_secrets
 from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
@@ -28,6 +26,7 @@ def main(arguments: list[str]) -> None:
     """Entry point: `run FOLDER` for one job, `warm COMMIT` for a parent (`worker.parent`), `ended
     FOLDER` for what is left of a job (`worker.left_sessions`), and `fork-server NAME`
     (`worker.fork_server`)."""
+    profile_secrets.protect()
     if arguments[0] == "fork-server":
         fork_server.serve(arguments[1])
         return
@@ -57,14 +56,14 @@ def _run(job: Job, answer: IO[str]) -> None:
         project = Project.parse(common)
         if job.command == DESCRIBE:
             project.warm(common)
-            answer.write(ascii_json({"refused": "", **describe(project)}) + "\n")
+            answer.write(profile_secrets.line({"refused": "", **describe(project)}))
             return
     except NotParsed as error:
         what = "machine" if error.by_machine else "parse"
-        answer.write(ascii_json(refusal(what, str(error))) + "\n")
+        answer.write(profile_secrets.line(refusal(what, str(error))))
         return
     Session(job, project, common).carry(
-        lambda plan: answer.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
+        lambda plan: answer.write(profile_secrets.line(plan)), orders.wait_for_start
     )
 
 

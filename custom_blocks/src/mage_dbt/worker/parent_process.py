@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from mage_dbt.redaction import hide
 from mage_dbt.variables import from_json, to_json
 from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import LONGEST_MESSAGE, Forked, Forker, ParentGone
@@ -152,6 +153,7 @@ class Parent:
             line = self._answer.readline()
         if line.endswith("\n"):
             told = json.loads(line)
+            hide(*told.pop("secrets"))
             if told["failed"]:
                 self._process.wait()
             else:

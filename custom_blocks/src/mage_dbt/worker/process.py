@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol
 
 from mage_dbt.errors import BadSelection, RequestError, Unavailable, WorkspaceError
 from mage_dbt.plan import Plan, PlannedNode
+from mage_dbt.redaction import hide
 from mage_dbt.worker import Job
 from mage_dbt.worker.orders import HOLD, START
 
@@ -83,6 +84,7 @@ class ProcessWorker:
                 f"Its last words: {self._last_words()}",
             )
         answer: dict[str, Any] = json.loads(line)
+        hide(*answer.pop("secrets"))
         if answer["refused"]:
             self.stop()
             error = REFUSALS.get(answer["refused"], RequestError)

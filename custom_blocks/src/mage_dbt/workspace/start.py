@@ -246,7 +246,9 @@ class Start:
             if status["live"]:
                 return dict(status["live"])
             broken, sync = status["broken"], status["sync"] or {}
-            wrong = broken["message"] if broken else sync.get("error", "")
+            wrong = sync.get("error", "")
+            if broken:
+                wrong = f"{broken['message']} {broken['hint']}"
             if wrong and wrong != told:
                 told = wrong
                 self._progress.say(f"No commit can be built yet: {wrong}")
@@ -303,7 +305,9 @@ class Start:
         if live:
             self._progress.say(f"Live commit {live['sha'][:7]}: {live['subject']}")
         if broken:
-            self._progress.say(f"The newest commit cannot be built: {broken['message']}")
+            self._progress.say(
+                f"The newest commit cannot be built: {broken['message']} {broken['hint']}"
+            )
         self._progress.say(f"Next morning build: {status['next_morning']}")
 
     def _say_who_is_told(self, client: RunnerClient) -> None:
