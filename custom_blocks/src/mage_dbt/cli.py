@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import itertools
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from mage_dbt import report
 from mage_dbt.alerts import trial
 from mage_dbt.client import RunnerClient
-from mage_dbt.errors import BadVariable, RunnerUnreachable, WorkspaceError
+from mage_dbt.command import COMMANDS
+from mage_dbt.errors import BadVariable, RunnerUnreachable, WorkspaceError, did_you_mean
 from mage_dbt.home import Home
 from mage_dbt.request import Cause, Operation, Request
-from mage_dbt.run import PASSED, Run, RunState
+from mage_dbt.run import PASSED, RUN_ID, Run, RunState
 from mage_dbt.settings import Settings
 from mage_dbt.windows import END_FLAG, START_FLAG
 
@@ -56,8 +60,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose refusals name what was meant. Exit status 2, as for all that is refused."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._subparsers is None:  # of a verb
+            for word in itertools.takewhile(lambda one: one != "--", args or ()):
+                if " " not in word:  # which argparse takes for a value
+                    self._refuse_unknown(word.partition("=")[0])
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, flag: str) -> None:
+        known = [one for one in self._option_string_actions if one.startswith("--")]
+        # argparse takes the beginning of a flag for the flag, and a number for a value.
+        if not re.match(r"-[^\d.]", flag) or any(one.startswith(flag) for one in known):
+            return
+        if flag not in self._option_string_actions:
+            known.remove("--help")
+            hint = FLAGS.get(flag) or did_you_mean(flag, known) or f"It knows {', '.join(known)}."
+            self.error(f"{self.prog} knows no {flag}. {hint}")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, more = self.parse_known_args(args, namespace)
+        if more:
+            where = "--of" if RUN_ID.fullmatch(more[0]) else "--select"
+            hint = f" Is it for {where}?" if hasattr(options, "of") else ""
+            options.parser.error(f"{more[0]!r} is a word too many.{hint}")
+        return options
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = [str(one) for one in action.choices or ()]
+        if action.choices is None or value in known:
+            return
+        hint = did_you_mean(str(value), known)
+        what = str(action.metavar or action.dest).lower()
+        if what == "operation":
+            hint = hint or f"Are these models? --select {shlex.quote(value)}."
+        elif value in COMMANDS:
+            hint = (
+                f"dbt's own command is: mage-dbt run command --command {shlex.quote(value)}, and "
+                "each variable by itself: --var NAME=VALUE."
+            )
+        hint = hint or f"There is {', '.join(known)}."
+        self.error(f"There is no {what} {value!r}. {hint}")
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub("^the following arguments are required: (.+)$", r"\1 is missing.", message)
+        message = message.removeprefix("argument ")
+        end = "" if message.endswith((".", "?")) else "."
+        self.exit(2, f"{message}{end} See {self.prog} --help.\n")
+
+
+FLAGS = {
+    "--vars": "Each variable by itself: --var NAME=VALUE.",
+    "--models": "Did you mean --select, or --model for one by its name?",
+    "-s": "Did you mean --select?",
+    "-m": "Did you mean --model?",
+    "--full-refresh": "That is an operation: mage-dbt run full_refresh --select MODELS.",
+    "--fail-fast": 'Within a command: --command "build --fail-fast".',
+    "--selector": 'Within a command: --command "build --selector NAME".',
+    "--target": "The target is the setting DBT_TARGET.",
+}
+"""dbt's flags, which people know, and what is asked for here in their place."""
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mage-dbt",
         description="Plan, run and watch dbt-metric in this workspace.",
         epilog=EXAMPLES,
@@ -74,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         one.add_argument("--json", action="store_true", help="print plain data for a program")
-        one.set_defaults(verb=verb)
+        one.set_defaults(verb=verb, parser=one)
         return one
 
     for name, verb, what in (

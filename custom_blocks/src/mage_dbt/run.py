@@ -78,6 +78,24 @@ class NodeResult:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
+class EventKind(StrEnum):
+    """What an event tells. Each is streamed to whoever follows the run."""
+
+    STATE = "state"
+    """Where the run stands from now on."""
+    PLAN = "plan"
+    NODE_STARTED = "node_started"
+    NODE_FINISHED = "node_finished"
+    LOG = "log"
+    """What dbt, or the workspace, says beside the nodes."""
+    END = "end"
+    """How dbt says that it ended."""
+    MAGE = "mage"
+    """The Mage pipeline run that shows this run; null where Mage does not show it."""
+    CANCEL_ASKED = "cancel_asked"
+    """Somebody wants the run to be cancelled by the runner that carries it, another one."""
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that happened in a run. `seq` grows by time; ask for those after the last seen."""
@@ -85,7 +103,7 @@ class Event:
     seq: int
     at: datetime
     kind: str
-    """state, plan, node_started, node_finished, log, or mage."""
+    """An EventKind."""
     data: Mapping[str, Any]
 
     @classmethod

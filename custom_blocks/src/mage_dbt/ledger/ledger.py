@@ -21,7 +21,7 @@ from mage_dbt.ledger.run_node import RunNode
 from mage_dbt.ledger.text import keep_storable
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
-from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
+from mage_dbt.run import PASSED, RUN_ID, Event, EventKind, NodeResult, Run, RunState
 from mage_dbt.windows import Filled
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ on conflict (run, node) do nothing
 """
 
 INSERT_MAGE_EVENT = """
-insert into ledger.event (run, at, kind, data) values (%s, now(), 'mage', %s)
+insert into ledger.event (run, at, kind, data) values (%s, now(), %s, %s)
 on conflict do nothing
 """
 
@@ -291,7 +291,12 @@ class Ledger:
         with self._connection() as connection:
             if connection.execute(INSERT_RUN, values).fetchone():
                 self._event(
-                    connection, new.id, new.asked_at, "state", {"state": RunState.QUEUED}, None
+                    connection,
+                    new.id,
+                    new.asked_at,
+                    EventKind.STATE,
+                    {"state": RunState.QUEUED},
+                    None,
                 )
                 return new.id, True
             found = connection.execute(
@@ -302,12 +307,13 @@ class Ledger:
 
     def state(self, run: str, state: RunState, detail: str = "") -> None:
         """The run is in `state` from now on."""
-        self.event(run, datetime.now(UTC), "state", {"state": state, "detail": detail})
+        told = {"state": state, "detail": detail}
+        self.event(run, datetime.now(UTC), EventKind.STATE, told)
 
     def event(
         self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
     ) -> None:
-        """Adds one event; with `line`, at most once however often it is called.
+        """Adds one event of an EventKind; with `line`, at most once however often it is called.
 
         One that PostgreSQL does not take (a number that is too large, say) is kept without what it
         says beyond its words: that is this event's trouble, and not its run's.
@@ -335,9 +341,15 @@ class Ledger:
         data: Mapping[str, Any],
         line: int | None,
     ) -> None:
-        values = {"run": run, "at": at, "kind": kind, "data": Jsonb(dict(data)), "line": line}
+        values = {
+            "run": run,
+            "at": at,
+            "kind": EventKind(kind),
+            "data": Jsonb(dict(data)),
+            "line": line,
+        }
         added = connection.execute(INSERT_EVENT, values).fetchone()
-        if added and kind == "node_finished":
+        if added and kind == EventKind.NODE_FINISHED:
             result = NodeResult.from_json(data)
             connection.execute(INSERT_NODE, result.to_json() | {"run": run, "at": at})
 
@@ -491,7 +503,7 @@ class Ledger:
 
     def ask_to_cancel(self, run: str, by: str) -> None:
         """For the runner that carries the run, which may be another one."""
-        self.event(run, datetime.now(UTC), "cancel_asked", {"by": by})
+        self.event(run, datetime.now(UTC), EventKind.CANCEL_ASKED, {"by": by})
 
     def asked_to_cancel(self, runs: Sequence[str]) -> dict[str, str]:
         """Which of these runs somebody asked another runner to cancel, and who."""
@@ -540,13 +552,16 @@ class Ledger:
     def has_mage_run(self, run: str, number: int) -> None:
         """The run is seen in Mage as this pipeline run. Only the first word on it counts."""
         with self._connection() as connection:
-            connection.execute(INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": number})])
+            connection.execute(
+                INSERT_MAGE_EVENT, [run, EventKind.MAGE, Jsonb({"mage_run": number})]
+            )
 
     def has_no_mage_run(self, run: str, message: str) -> None:
         """The run is not seen in Mage, for this reason, and it is no longer tried."""
         with self._connection() as connection:
             connection.execute(
-                INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": None, "message": message})]
+                INSERT_MAGE_EVENT,
+                [run, EventKind.MAGE, Jsonb({"mage_run": None, "message": message})],
             )
 
     def mage_runs(self, runs: Sequence[str]) -> dict[str, int]:

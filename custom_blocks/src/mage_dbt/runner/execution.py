@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from mage_dbt.errors import LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
-from mage_dbt.run import Run, RunState
+from mage_dbt.run import EventKind, Run, RunState
 from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.record import Record
@@ -172,7 +172,7 @@ class Execution(threading.Thread):
     def _tell_plan(self, plan: Plan, worker: Worker) -> Plan:
         plan = replace(plan, warnings=(*self._notices, *plan.warnings))
         told = _plan_event(plan) | {"worker": worker.how}
-        self._write(lambda: self._ledger.event(self.run_id, _now(), "plan", told))
+        self._write(lambda: self._ledger.event(self.run_id, _now(), EventKind.PLAN, told))
         return plan
 
     def _wait(self, run: Run, plan: Plan) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
-from mage_dbt.run import PASSED, RunState
+from mage_dbt.run import PASSED, EventKind, RunState
 
 
 class Record:
@@ -68,13 +68,13 @@ class Record:
         self._note(kind, told)
 
     def _note(self, kind: str, told: Mapping[str, Any]) -> None:
-        if kind == "node_started":
+        if kind == EventKind.NODE_STARTED:
             self._running[told["node"]] = told["name"]
-        elif kind == "node_finished":
+        elif kind == EventKind.NODE_FINISHED:
             self._running.pop(told["node"], None)
             self._statuses[told["node"]] = told["status"]
             self._names[told["node"]] = told["name"]
-        elif kind == "end":
+        elif kind == EventKind.END:
             self._end = told
 
     def fill(self, plan: Plan, reason: str) -> None:
@@ -97,7 +97,7 @@ class Record:
                 "message": why if cut_off else f"Not reached: {why}",
                 "relation": node.relation,
             }
-            self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)
+            self._ledger.event(self._run, datetime.now(UTC), EventKind.NODE_FINISHED, told)
             self._statuses[node.node] = told["status"]
             self._names[node.node] = node.name
         if self._end is None:
@@ -128,6 +128,7 @@ def _read(text: bytes) -> dict[str, Any]:
     """One line; one that a full disk cut short is told as that and does not stop the rest."""
     try:
         told: dict[str, Any] = json.loads(text)
+        EventKind(told["kind"])
         return told
     except ValueError:
         now = datetime.now(UTC).timestamp()

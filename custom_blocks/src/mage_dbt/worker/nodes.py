@@ -50,4 +50,4 @@ def reads_of(node: Any) -> list[str]:
 def name_of(node: Any) -> str:
     """A model's name as people select it: with its version, when it has one."""
     wanted = getattr(node, "version", None)
-    return f"{node.name}.v{wanted}" if wanted else str(node.name)
+    return str(node.name) if wanted in (None, "") else f"{node.name}.v{wanted}"

@@ -24,13 +24,12 @@ from dbt_common.events.base_types import EventMsg
 from dbt_common.exceptions import DbtDatabaseError
 from google.protobuf.json_format import MessageToDict
 
-from mage_dbt.errors import did_you_mean
 from mage_dbt.plan import PlannedNode
 from mage_dbt.redaction import scrub, scrub_told
-from mage_dbt.run import PASSED
+from mage_dbt.run import PASSED, EventKind
 from mage_dbt.variables import to_yaml
 from mage_dbt.warehouse import Target, warehouse_of
-from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names, short_list
+from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names, short_list, unmatched
 from mage_dbt.worker.batches import Batches
 from mage_dbt.worker.chosen import Chosen, selecting
 from mage_dbt.worker.guard import SELECT_THEM, Guard, rows
@@ -114,7 +113,7 @@ class Session:
         elif failed is not None and not isinstance(failed, Refused):
             raise failed
         elif not answered:
-            answer(refusal("selection", message_of(done.exception)))
+            answer(refusal("selection", *unmatched.refused(done.exception)))
 
     def _plan(self) -> dict[str, Any]:
         """The answer to the parent: nodes in order and warnings, or why it is refused."""
@@ -395,11 +394,6 @@ class Session:
             return rows(adapter, sql)
 
     def _nothing_matches(self, wrong: list[str]) -> dict[str, Any]:
-        names = [
-            name_of(node)
-            for node in self._manifest.nodes.values()
-            if str(node.resource_type) in ("model", "seed", "snapshot")
-        ]
         for one in wrong:
             name = without_operators(one)
             if any(
@@ -419,14 +413,8 @@ class Session:
                 f"The selection matches nothing to {self._job.command}: {asked}.",
                 "",
             )
-        hints = [did_you_mean(one.strip("+@*"), names) for one in wrong]
-        quoted = ", ".join(f'"{one}"' for one in wrong)
-        return refusal(
-            "selection",
-            f"No model {quoted} in dbt-metric at {self._job.commit[:7]}.",
-            " ".join(dict.fromkeys(hint for hint in hints if hint))
-            or "The list of models shows every name.",
-        )
+        where = f"in dbt-metric at {self._job.commit[:7]}"
+        return refusal("selection", *unmatched.told(wrong, self._manifest, where))
 
     def _hear(self, event: EventMsg) -> None:
         """dbt calls this in the thread of a node, and takes what it raises for the node's error. So
@@ -555,7 +543,7 @@ class Session:
         return unique_id if isinstance(node, Unplanned) else name_of(node)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        told = {"at": time.time(), "kind": kind, **data}
+        told = {"at": time.time(), "kind": EventKind(kind), **data}
         self._events.write(json.dumps(scrub_told(told)) + "\n")
 
 
