@@ -145,7 +145,7 @@ def test_a_version_0_and_a_name_of_macos_are_found(runner: Runner) -> None:
     with pytest.raises(BadSelection, match=f"Did you mean {letters}. It looks the same"):
         planned(runner, select=other)
     versions.unlink()
-    runner.publish("None", acc_v0=None, acc_v1=None, **{letters: None})
+    runner.commit("None", acc_v0=None, acc_v1=None, **{letters: None})
 
 
 def test_only_a_run_that_did_as_much_repairs_a_node(runner: Runner) -> None:

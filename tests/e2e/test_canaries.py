@@ -241,7 +241,7 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
         totals="{{ log(env_var('DBT_PASSWORD'), info=true) }}"
         "select '{{ adapter.config.credentials.password }}{{ env_var('DBT_PASSWORD') }}' as id",
     )
-    said = live.over(scene.ask())
+    said = live.over(scene.ask(cause="api"))  # of which alerts tell
     assert said.state is RunState.ERROR
     assert "connection with ***** failed" in str([one.message for one in said.nodes])
     live.over(scene.ask(operation="rerun_failed", of=said.id))

@@ -11,7 +11,7 @@ from mage_dbt.cli import main
     ("words", "says"),
     [
         ("run --selct fct_orders", "knows no --selct. Did you mean --select?"),
-        ("plan --exlude=x", "knows no --exlude. Did you mean --exclude?"),
+        ("plan --exlude=x", "knows no --exlude. Did you mean --exclude"),
         ("run -s fct_orders", "knows no -s. Did you mean --select?"),
         ("run --vars {a:1}", "--var NAME=VALUE"),
         ("seed --vars {a:1}", "--var NAME=VALUE"),

@@ -193,10 +193,10 @@ class Commits:
                     self._broken.error.hint,
                 )
             doing = f"{self._preparing[:7]} is being parsed" if self._preparing else "none is there"
-            raise NoCommitReady(
-                f"No commit of dbt-metric is ready yet: {doing}.",
-                "`mage-dbt status` says what it waits for.",
-            )
+            hint = "`mage-dbt status` says what it waits for."
+            if self._settings.dbt_metric_dir and self.published() is None:
+                hint = f"git-sync has made no link `current` in DBT_METRIC_DIR={self._sync}."
+            raise NoCommitReady(f"No commit of dbt-metric is ready yet: {doing}.", hint)
         return self._live
 
     def find(self, sha: str) -> Commit | None:

@@ -73,7 +73,8 @@ def _instead(method: str, value: str, manifest: Manifest) -> str:
 
 def _known(method: str, manifest: Manifest) -> set[str]:
     """What a method can name; empty where that is not one word."""
-    nodes: list[Any] = [*manifest.nodes.values(), *manifest.sources.values()]
+    both = (*manifest.nodes.values(), *manifest.sources.values())
+    nodes: list[Any] = [one for one in both if str(one.resource_type) != "operation"]
     if method == "tag":
         return {tag for node in nodes for tag in node.tags}
     if method == "source":
@@ -87,7 +88,7 @@ def _known(method: str, manifest: Manifest) -> set[str]:
     if method == "exposure":
         return {one.name for one in manifest.exposures.values()}
     if method in ("path", "file"):
-        paths = [node.original_file_path for node in manifest.nodes.values()]
+        paths = [node.original_file_path for node in nodes]
         return {one.rsplit("/", 1)[-1] for one in paths} if method == "file" else _places(paths)
     return set()
 
