@@ -82,11 +82,12 @@ def test_only_a_source_that_is_away_is_asked_for_again(runner: Runner, tmp_path:
         packages.write_text(f"packages:\n  {text}\n")
         told = runner.broken(git_commit(runner.repository, f"Ask for {says}"))
         assert says in told["message"] and told["hint"] == REPAIR, told
+        assert not told["by_machine"]
         assert "network" not in f"{told}"
     packages.write_text("packages:\n  - git: http://127.0.0.1:9/lib.git\n    revision: main\n")
     sha = git_commit(runner.repository, "Ask for a source that is away")
     told = runner.broken(sha)
-    assert "127.0.0.1" in told["message"]
+    assert "127.0.0.1" in told["message"] and told["by_machine"]
     assert told["hint"] == f"Is the network there? {AGAIN}"
     with pytest.raises(Unavailable, match="cannot be had"):
         runner.ask(select="nightly", commit=sha)

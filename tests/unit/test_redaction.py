@@ -58,7 +58,10 @@ def test_a_hidden_value_is_taken_out_however_it_is_written(text: str) -> None:
 
 
 def test_variables_that_are_secret_by_name_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DBT_ENV_SECRET_X", "SMTP_PASSWORD", "CHAT_TOKEN", "DB_PASS"):
+    for name in (
+        *("DBT_ENV_SECRET_X", "SMTP_PASSWORD", "CHAT_TOKEN", "DB_PASS", "DBT_PASSWORD"),
+        *("SNOWFLAKE_PASSPHRASE", "CHAT_API_KEY", "AZURE_ACCOUNT_KEY"),
+    ):
         monkeypatch.setenv(name, f"value of {name}")
         assert scrub(f"<value of {name}>") == f"<{STARS}>"
     monkeypatch.setenv("DBT_ENV_SECRET_X_FILE", "/secrets/x")

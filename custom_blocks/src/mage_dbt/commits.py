@@ -115,8 +115,9 @@ class Broken:
 
     @property
     def by_machine(self) -> bool:
-        """Whether this machine failed: then the commit may be good, and its author is not named."""
-        return isinstance(self.error, PreparationFailed)
+        """Whether this machine or its network failed: then the commit may be good, and its author
+        is not named."""
+        return self.error.by_itself
 
     def same_as(self, other: Broken | None) -> bool:
         """Whether there is nothing new to tell after `other`."""

@@ -164,7 +164,9 @@ class GitSync:
         near = did_you_mean(self._ref, [*others, *tags])
         raise WorkspaceError(
             f"No branch or tag {self._ref!r} in {self._shown}.",
-            " ".join(filter(None, (has, near, "DBT_METRIC_REF names it: set it, and start again."))),
+            " ".join(
+                filter(None, (has, near, "DBT_METRIC_REF names it: set it, and start again."))
+            ),
         )
 
     def _publish(self, sha: str) -> None:

@@ -20,7 +20,11 @@ from urllib.parse import quote, quote_plus, unquote
 
 from mage_dbt.secret_values import NAMES_A_FILE
 
-SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|_PASS$|_PWD$|PRIVATE_KEY", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|_PASS$|_PWD$|(PRIVATE|API|ACCESS|ACCOUNT)_?KEY",
+    re.IGNORECASE,
+)
+"""Names of environment variables that are secret. One of credentials is a path as a rule."""
 
 SECRET_KEY = re.compile(
     r"[\w.-]*(?:secret|password|passwd|passphrase|token|private[_-]?key|access[_-]?key|api[_-]?key"
