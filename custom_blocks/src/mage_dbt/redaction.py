@@ -154,11 +154,17 @@ def _known() -> list[str]:
     """All secrets, longest first: one may be a part of another."""
     named: set[str] = set()
     for name, value in os.environ.items():
-        if SECRET_NAME.search(name) and not name.endswith((NAMES_A_FILE, "_DIR")):
+        if _is_secret_variable(name):
             named.add(value)
         elif "@" in value:
             named |= _passwords_in(value)
     return sorted(_long_enough(named) | _hidden, key=len, reverse=True)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret_variable(name: str) -> bool:
+    path = name.endswith((NAMES_A_FILE, "_DIR"))
+    return not path and SECRET_NAME.search(name) is not None
 
 
 def _long_enough(values: Iterable[str]) -> set[str]:
