@@ -96,79 +96,6 @@ def test_secrets_that_are_words_of_names_change_no_result(runner: Runner) -> Non
     assert [(one.node, one.status) for one in run.nodes] == [("model.borders.dayed", "success")]
 
 
-def test_a_seed_in_git_lfs_is_never_loaded_as_its_pointer(runner: Runner) -> None:
-    good = git(runner.repository, "rev-parse", "HEAD")
-    seed = runner.repository / "seeds" / "countries.csv"
-    attributes = runner.repository / ".gitattributes"
-    text = seed.read_text()
-    attributes.write_text("data/*.csv filter=lfs diff=lfs merge=lfs -text\n")
-    seed.write_text(POINTER)
-    other = runner.repository / "data" / "other.csv"  # which dbt does not read
-    other.parent.mkdir()
-    other.write_text(POINTER)
-    told = broken(runner, git_commit(runner.repository, "Keep the seed elsewhere"))
-    assert (
-        "seeds/countries.csv is a Git LFS pointer; the content was not brought" in told["message"]
-    )
-    assert "data/other.csv" not in told["message"]
-    run = runner.run(select="countries")
-    assert run.commit == good and run.state is RunState.SUCCESS
-    assert runner.query("select * from analytics.countries") == [("KR", "Korea")]
-    seed.write_text(text)
-    runner.live(git_commit(runner.repository, "Bring it back"))
-
-
-def test_a_submodule_is_brought_or_the_commit_says_that_it_is_not(
-    runner: Runner, tmp_path: Path
-) -> None:
-    shared, inner = tmp_path / "shared", tmp_path / "inner"
-    for folder in (shared, inner):
-        (folder / "macros").mkdir(parents=True)
-        git(folder, "init", "--quiet", "--initial-branch=main")
-    (inner / "macros" / "eight.sql").write_text("{% macro eight() %}8{% endmacro %}")
-    git_commit(inner, "Eight")
-    (shared / "dbt_project.yml").write_text(
-        'name: shared\nversion: "1.0"\nmacro-paths: [macros, inner/macros]\n'
-    )
-    (shared / "macros" / "seven.sql").write_text("{% macro seven() %}7{% endmacro %}")
-    allow = ("-c", "protocol.file.allow=always")
-    git(shared, *allow, "submodule", "--quiet", "add", str(inner), "inner")
-    git_commit(shared, "Seven")
-
-    repository = runner.repository
-    git(repository, *allow, "submodule", "--quiet", "add", str(shared), "shared")
-    (repository / "packages.yml").write_text("packages:\n  - local: shared\n")
-    sha = runner.commit(
-        "Share", label="select {{ shared.seven() }} + {{ shared.eight() }} as label"
-    )
-    runner.live(sha)
-    run = runner.run(select="label")
-    assert run.state is RunState.SUCCESS, run.detail
-    assert runner.query("select label from analytics.label") == [(15,)]
-
-    # One that is gone, and that dbt has no use for: said, and no hindrance.
-    add_lost(repository, "docs/theme", tmp_path / "gone")
-    status = runner.live(git(repository, "rev-parse", "HEAD"))
-    assert status["live"]["notes"] == ["docs/theme is a git submodule; it was not brought."]
-    assert "gone" in status["sync"]["error"]
-
-    # One that is gone, where dbt looks for models: without it fewer would be built, green.
-    add_lost(repository, "models/more", tmp_path / "away")
-    told = broken(runner, git(repository, "rev-parse", "HEAD"))
-    assert "models/more is a git submodule; the content was not brought" in told["message"]
-    assert "docs/theme" not in told["message"]
-
-
-def add_lost(repository: Path, path: str, url: Path) -> None:
-    """Commits a submodule that cannot be had."""
-    (repository / path).mkdir(parents=True)
-    with (repository / ".gitmodules").open("a") as file:
-        file.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
-    git(repository, "add", ".gitmodules")
-    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'5' * 40},{path}")
-    git(repository, "commit", "--quiet", "--message", f"Add {path}")
-
-
 PROFILE = """
 any:
   target: own
@@ -272,3 +199,76 @@ def test_what_a_profile_holds_as_a_secret_is_hidden_like_every_other(
         for name in ("says", "unfit"):
             (runner.repository / "models" / f"{name}.sql").unlink(missing_ok=True)
         runner.live(git_commit(runner.repository, "Say nothing"))
+
+
+def test_a_seed_in_git_lfs_is_never_loaded_as_its_pointer(runner: Runner) -> None:
+    good = git(runner.repository, "rev-parse", "HEAD")
+    seed = runner.repository / "seeds" / "countries.csv"
+    attributes = runner.repository / ".gitattributes"
+    text = seed.read_text()
+    attributes.write_text("data/*.csv filter=lfs diff=lfs merge=lfs -text\n")
+    seed.write_text(POINTER)
+    other = runner.repository / "data" / "other.csv"  # which dbt does not read
+    other.parent.mkdir()
+    other.write_text(POINTER)
+    told = broken(runner, git_commit(runner.repository, "Keep the seed elsewhere"))
+    assert (
+        "seeds/countries.csv is a Git LFS pointer; the content was not brought" in told["message"]
+    )
+    assert "data/other.csv" not in told["message"]
+    run = runner.run(select="countries")
+    assert run.commit == good and run.state is RunState.SUCCESS
+    assert runner.query("select * from analytics.countries") == [("KR", "Korea")]
+    seed.write_text(text)
+    runner.live(git_commit(runner.repository, "Bring it back"))
+
+
+def test_a_submodule_is_brought_or_the_commit_says_that_it_is_not(
+    runner: Runner, tmp_path: Path
+) -> None:
+    shared, inner = tmp_path / "shared", tmp_path / "inner"
+    for folder in (shared, inner):
+        (folder / "macros").mkdir(parents=True)
+        git(folder, "init", "--quiet", "--initial-branch=main")
+    (inner / "macros" / "eight.sql").write_text("{% macro eight() %}8{% endmacro %}")
+    git_commit(inner, "Eight")
+    (shared / "dbt_project.yml").write_text(
+        'name: shared\nversion: "1.0"\nmacro-paths: [macros, inner/macros]\n'
+    )
+    (shared / "macros" / "seven.sql").write_text("{% macro seven() %}7{% endmacro %}")
+    allow = ("-c", "protocol.file.allow=always")
+    git(shared, *allow, "submodule", "--quiet", "add", str(inner), "inner")
+    git_commit(shared, "Seven")
+
+    repository = runner.repository
+    git(repository, *allow, "submodule", "--quiet", "add", str(shared), "shared")
+    (repository / "packages.yml").write_text("packages:\n  - local: shared\n")
+    sha = runner.commit(
+        "Share", label="select {{ shared.seven() }} + {{ shared.eight() }} as label"
+    )
+    runner.live(sha)
+    run = runner.run(select="label")
+    assert run.state is RunState.SUCCESS, run.detail
+    assert runner.query("select label from analytics.label") == [(15,)]
+
+    # One that is gone, and that dbt has no use for: said, and no hindrance.
+    add_lost(repository, "docs/theme", tmp_path / "gone")
+    status = runner.live(git(repository, "rev-parse", "HEAD"))
+    assert status["live"]["notes"] == ["docs/theme is a git submodule; it was not brought."]
+    assert "gone" in status["sync"]["error"]
+
+    # One that is gone, where dbt looks for models: without it fewer would be built, green.
+    add_lost(repository, "models/more", tmp_path / "away")
+    told = broken(runner, git(repository, "rev-parse", "HEAD"))
+    assert "models/more is a git submodule; the content was not brought" in told["message"]
+    assert "docs/theme" not in told["message"]
+
+
+def add_lost(repository: Path, path: str, url: Path) -> None:
+    """Commits a submodule that cannot be had."""
+    (repository / path).mkdir(parents=True)
+    with (repository / ".gitmodules").open("a") as file:
+        file.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
+    git(repository, "add", ".gitmodules")
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'5' * 40},{path}")
+    git(repository, "commit", "--quiet", "--message", f"Add {path}")
