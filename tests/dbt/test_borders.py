@@ -176,8 +176,10 @@ def test_what_a_profile_holds_as_a_secret_is_hidden_like_every_other(
         assert "*****" in again
         # Nor does a run without a warm parent say it.
         cold = runner.run(select="says", variables={"label": "x"})
-        sha = runner.commit("Break it", says=f"{SAYS_THEM} {{{{ no_such_macro() }}}}")
+        said = "exceptions.raise_compiler_error(adapter.config.credentials.password)"
+        sha = runner.commit("Break it", says=f"{SAYS_THEM} {{{{ {said} }}}}")
         told = [runner.broken(sha)]
+        assert "*****" in told[0]["message"]
         # What dbt says of a profile that it cannot use shows what stands there.
         for wrong in (
             f"password: 'x{CANARIES['profile']}\n      password: '{CANARIES['profile']}'",
