@@ -149,6 +149,12 @@ def test_a_key_with_another_body_is_refused_and_names_the_run_and_what_differs(
         assert f"`{differs}`" in told["detail"]
     again = http.post("/v1/runs", headers=key, json={"variables": {"size": 1}, "select": ["apart"]})
     assert again.status_code == 200 and again.json()["added"] is False
+    # A caller's key is no morning's: another run may have it, and the morning's key stays free.
+    morning = {"Idempotency-Key": "daily:2126-11-24"}
+    run = http.post("/v1/runs", headers=morning, json={"select": "apart"}).json()
+    query = "select idempotency_key, morning from ledger.run where id = %s"
+    assert runner.rows("ledger", query, run["id"]) == [("api:daily:2126-11-24", None)]
+    runner.over(runner.client.run(run["id"]))
     # A block's key goes through the same comparison; only with the prefix is it the same key.
     with pytest.raises(KeyReused, match="belongs to run"):
         runner.client.submit(Request.parse({"select": "numbers", "key": "api:once"}))

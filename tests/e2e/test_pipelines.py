@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from mage_dbt.run import RunState
@@ -166,6 +167,45 @@ def test_the_forms_offer_the_live_commits_models(workspace: Workspace) -> None:
     assert "facts" in refresh and "brand_new" not in refresh
     git(workspace.repository, "rm", "--quiet", "models/brand_new.sql")
     git_commit(workspace.repository, "Remove it")
+
+
+def test_a_trigger_named_as_the_schedule_is_none_and_does_what_it_says(
+    workspace: Workspace,
+) -> None:
+    templates = workspace.home.mage_project / "custom_templates" / "blocks"
+    template = (templates / "dbt_model" / "dbt_model.py").read_text()
+    workspace.add_pipeline("part_of_it", template.replace('"my_model"', '"facts"'))
+    daily = workspace.home.mage_project / "custom" / "daily_full_build.py"
+    workspace.add_pipeline("all_of_it", daily.read_text())
+    with httpx.Client(base_url=workspace.mage_url, timeout=30, trust_env=False) as http:
+        numbers = {}
+        for pipeline in ("part_of_it", "all_of_it"):
+            once = {"schedule_type": "time", "schedule_interval": "@once", "status": "active"}
+            path = f"/api/pipelines/{pipeline}/pipeline_schedules"
+            made = http.post(path, json={"pipeline_schedule": {"name": "Every morning", **once}})
+            numbers[pipeline] = _begun(http, made.json()["pipeline_schedule"]["id"])
+        # "Run@once" on the schedule itself is somebody's too.
+        schedules = http.get("/api/pipelines/daily_full_build/pipeline_schedules").json()
+        (real,) = [one for one in schedules["pipeline_schedules"] if one["name"] == "Every morning"]
+        path = f"/api/pipeline_schedules/{real['id']}/pipeline_runs"
+        made = http.post(path, json={"pipeline_run": {"variables": {"why": "by hand"}}})
+        numbers["daily_full_build"] = made.json()["pipeline_run"]["id"]
+    for pipeline, number in numbers.items():
+        assert workspace.ended(number) == "completed"
+        run = workspace.run_of(number)
+        assert (run.cause, run.morning, run.state) == ("form", None, RunState.SUCCESS), pipeline
+        wanted = {"facts"} if pipeline == "part_of_it" else {"facts", "numbers", "totals", "apart"}
+        assert wanted <= workspace.table(number).keys()
+    assert not {"numbers", "totals"} & workspace.table(numbers["part_of_it"]).keys()
+
+
+def _begun(http: httpx.Client, schedule: int) -> int:
+    def probe() -> list[int] | str:
+        answer = http.get(f"/api/pipeline_schedules/{schedule}/pipeline_runs").json()
+        runs = answer["pipeline_runs"]
+        return [int(runs[0]["id"])] if runs else "no run yet"
+
+    return wait_until("the trigger to fire", probe, 60)[0]
 
 
 def test_the_template_dbt_model_works_in_a_pipeline_of_an_analysts_own(

@@ -24,8 +24,8 @@ from mage_dbt.errors import (
     RunCancelled,
     RunFailed,
 )
+from mage_dbt.mage import begun
 from mage_dbt.mage.attempt import after, finished, idempotency_key, store_output
-from mage_dbt.mage.project import DAILY_TRIGGER
 from mage_dbt.mage.typed import switch, text, variables, words
 from mage_dbt.request import TIMES, Cause, Operation, Request
 from mage_dbt.run import CANCELLED_IN_MAGE, RUN_ID, Run, RunState
@@ -46,7 +46,7 @@ SOCKET = "RUNNER_SOCKET"
 
 def daily_full_build(kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Builds and tests everything; once a morning when the schedule calls."""
-    return _run(kwargs, {"operation": Operation.BUILD})
+    return _run(kwargs, {"operation": Operation.BUILD}, *begun.read(kwargs))
 
 
 def incremental_full_refresh(kwargs: Mapping[str, Any]) -> pd.DataFrame:
@@ -93,14 +93,19 @@ def run_command(
     return _run(kwargs, what | {"variables": dict(variables)})
 
 
-def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
+def _run(
+    kwargs: Mapping[str, Any],
+    what: Mapping[str, Any],
+    cause: Cause = Cause.FORM,
+    ticket: str = "",
+) -> pd.DataFrame:
     client = RunnerClient(Path(os.environ[SOCKET]))
     key, previous = idempotency_key(kwargs)
     asked = {
         "variables": variables(kwargs),
         **what,
         "why": words(kwargs, "why"),
-        "cause": _cause(kwargs),
+        "cause": cause,
         "caller": _caller(kwargs),
         "key": key,
         "mage_run": kwargs.get("pipeline_run_id"),
@@ -115,7 +120,7 @@ def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
             # Asked for by the API or the tool; this pipeline run was made for it to be seen here.
             run = client.finished(recorded, _say)
         else:
-            run = _submit(client, Request.parse(asked))
+            run = _submit(client, Request.parse(asked), ticket)
         if key and run.state is RunState.CANCELLED and CANCELLED_IN_MAGE in run.detail:
             # Cancelling killed the block before it could note its end; being here again is a retry.
             previous, key = run.id, after(key, run.id)
@@ -126,7 +131,7 @@ def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
             finished(kwargs, key, previous, previous)
         return pd.DataFrame()
     except Conflict as error:
-        if asked["cause"] is not Cause.SCHEDULE:
+        if cause is not Cause.SCHEDULE:
             raise
         _say(str(error))  # Mage fired when no morning is due; nothing runs, and that is right
         return pd.DataFrame()
@@ -146,9 +151,11 @@ def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
     raise kind(report.failure(run))
 
 
-def _submit(client: RunnerClient, request: Request) -> Run:
+def _submit(client: RunnerClient, request: Request, ticket: str = "") -> Run:
     """With a key asking again is safe, so a runner that is away is waited for."""
-    return client.submit_patiently(request, _say) if request.key else client.submit(request)
+    if request.key:
+        return client.submit_patiently(request, _say, ticket)
+    return client.submit(request, ticket)
 
 
 def _retry(
@@ -177,12 +184,6 @@ def _say(text: str) -> None:
     for line in text.splitlines():
         if line.strip():
             print(line)
-
-
-def _cause(kwargs: Mapping[str, Any]) -> Cause:
-    if kwargs.get("trigger_name") == DAILY_TRIGGER:
-        return Cause.SCHEDULE
-    return Cause.START if kwargs.get("cause") == Cause.START else Cause.FORM
 
 
 def _caller(kwargs: Mapping[str, Any]) -> str:

@@ -183,6 +183,12 @@ class Request:
             del data[name]
         return data
 
+    @property
+    def builds_everything(self) -> bool:
+        """Whether nothing of the project is left out."""
+        chosen = self.select or self.exclude or self.models
+        return self.operation is Operation.BUILD and not chosen
+
     def dbt_command(self) -> Command:
         """The dbt command line this request stands for, selection included."""
         if self.operation is Operation.COMMAND:

@@ -11,10 +11,10 @@ import json
 import time
 from typing import Any
 
-from mage_dbt.identity.person import Person
+from mage_dbt.identity.person import OURS, Person
 from mage_dbt.identity.role import Role
 
-RUNNER = Person("runner@workspace.invalid", Role.OWNER)
+RUNNER = Person(f"runner{OURS}", Role.OWNER)
 """The workspace's own runner, where Mage wants a user."""
 
 ASKED_BY = "asked_by"
@@ -81,6 +81,13 @@ def with_name(payload: dict[str, Any], user: Any) -> dict[str, Any]:
     if user is None or user.email == RUNNER.name:
         return payload
     return payload | {"variables": {**(payload.get("variables") or {}), ASKED_BY: user.email}}
+
+
+def by_hand(payload: dict[str, Any], user: Any) -> dict[str, Any]:
+    """The same of a pipeline run that somebody begins on a page of Mage's. Without a login the name
+    is empty, and the variable still says that it was no schedule (`mage/begun.py`)."""
+    named = with_name(payload, user)
+    return named | {"variables": {ASKED_BY: "", **(named.get("variables") or {})}}
 
 
 def cookie() -> str:

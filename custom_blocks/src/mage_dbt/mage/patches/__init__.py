@@ -19,7 +19,7 @@ from mage_dbt.errors import MachineError
 from mage_dbt.mage.patches import (
     dbt_blocks,
     people,
-    tokens,
+    triggers,
     web_application,
     web_socket,
     worker_pool,
@@ -39,7 +39,7 @@ PATCHES = (
     *web_application.PATCHES,
     *web_socket.PATCHES,
     *people.PATCHES,
-    *tokens.PATCHES,
+    *triggers.PATCHES,
 )
 
 

@@ -38,7 +38,7 @@ PATCHES = (
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
                 "        from mage_dbt.mage.door import people\n"
-                "        payload = people.with_name(payload, user)\n"
+                "        payload = people.by_hand(payload, user)\n"
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
             ),
