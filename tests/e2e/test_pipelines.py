@@ -189,7 +189,16 @@ def test_a_trigger_named_as_the_schedule_is_none_and_does_what_it_says(
         (real,) = [one for one in schedules["pipeline_schedules"] if one["name"] == "Every morning"]
         path = f"/api/pipeline_schedules/{real['id']}/pipeline_runs"
         made = http.post(path, json={"pipeline_run": {"variables": {"why": "by hand"}}})
-        numbers["daily_full_build"] = made.json()["pipeline_run"]["id"]
+        numbers["Run@once"] = made.json()["pipeline_run"]["id"]
+        # So is a run that is begun again, whatever the page says of its trigger and variables.
+        trigger = workspace.trigger_id("daily_full_build")
+        again = made.json()["pipeline_run"] | {
+            **{"pipeline_schedule_id": trigger, "variables": {"cause": "start"}},
+            "execution_date": "2126-11-24T08:00:00",  # the newest
+        }
+        asked = {"pipeline": {"status": "retry", "pipeline_runs": [again]}}
+        assert "error" not in http.put("/api/pipelines/daily_full_build", json=asked).json()
+        numbers["retry"] = _begun(http, trigger, after=max(numbers.values()))
     for pipeline, number in numbers.items():
         assert workspace.ended(number) == "completed"
         run = workspace.run_of(number)
@@ -199,11 +208,11 @@ def test_a_trigger_named_as_the_schedule_is_none_and_does_what_it_says(
     assert not {"numbers", "totals"} & workspace.table(numbers["part_of_it"]).keys()
 
 
-def _begun(http: httpx.Client, schedule: int) -> int:
+def _begun(http: httpx.Client, schedule: int, after: int = 0) -> int:
     def probe() -> list[int] | str:
         answer = http.get(f"/api/pipeline_schedules/{schedule}/pipeline_runs").json()
-        runs = answer["pipeline_runs"]
-        return [int(runs[0]["id"])] if runs else "no run yet"
+        numbers = [int(one["id"]) for one in answer["pipeline_runs"]]
+        return [one for one in numbers if one > after] or "no run yet"
 
     return wait_until("the trigger to fire", probe, 60)[0]
 

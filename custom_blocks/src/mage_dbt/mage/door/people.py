@@ -75,19 +75,13 @@ def _find(person: Person) -> Any:
     return user
 
 
-def with_name(payload: dict[str, Any], user: Any) -> dict[str, Any]:
-    """What somebody asks Mage to run, with the person's name among the variables. A claim, like
-    everything a block says; a schedule has the name of who made it."""
-    if user is None or user.email == RUNNER.name:
-        return payload
-    return payload | {"variables": {**(payload.get("variables") or {}), ASKED_BY: user.email}}
-
-
 def by_hand(payload: dict[str, Any], user: Any) -> dict[str, Any]:
-    """The same of a pipeline run that somebody begins on a page of Mage's. Without a login the name
-    is empty, and the variable still says that it was no schedule (`mage/begun.py`)."""
-    named = with_name(payload, user)
-    return named | {"variables": {ASKED_BY: "", **(named.get("variables") or {})}}
+    """What somebody asks Mage to run on one of its pages, with the person's name among the
+    variables. A claim, like everything a block says; a trigger has the name of who made it. Without
+    a login the name is empty, and still says that it was no schedule of ours (`mage/begun.py`)."""
+    named = user is not None and user.email != RUNNER.name
+    variables = {ASKED_BY: "", **(payload.get("variables") or {})}
+    return payload | {"variables": variables | ({ASKED_BY: user.email} if named else {})}
 
 
 def cookie() -> str:

@@ -44,6 +44,19 @@ PATCHES = (
             ),
         ),
     ),
+    # The same where a run is begun again: its variables, and its trigger, come from the page.
+    Patch(
+        "api/resources/PipelineResource.py",
+        "58e2de0dde392c11a6601f3f285919d25a9c5d41a63dfabe373075715733d9d3",
+        (
+            Edit(
+                "                retry_pipeline_run(run, repo_path)\n",
+                "                from mage_dbt.mage.door import people\n"
+                "                run = people.by_hand(run, self.current_user)\n"
+                "                retry_pipeline_run(run, repo_path)\n",
+            ),
+        ),
+    ),
     Patch(
         "api/resources/PipelineScheduleResource.py",
         "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
@@ -52,7 +65,7 @@ PATCHES = (
                 "        pipeline = kwargs['parent_model']\n"
                 "        payload['pipeline_uuid'] = pipeline.uuid\n",
                 "        from mage_dbt.mage.door import people\n"
-                "        payload = people.with_name(payload, user)\n"
+                "        payload = people.by_hand(payload, user)\n"
                 "        pipeline = kwargs['parent_model']\n"
                 "        payload['pipeline_uuid'] = pipeline.uuid\n",
             ),
