@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -231,7 +232,7 @@ def _parameters(target: Target) -> str:
             value = quote(value, safe="")
             for address in ("files", "pipelines", "pipeline_runs", "block_runs", "blocks/x"):
                 answer = target.people(f"/api/{address}?{quote(name)}={value}", vera)
-                assert b"root" not in wire.body(answer)
+                assert not re.search(rb'root:x:|"name": "(proc|passwd)"', answer)
                 answers.append(target.told(answer))
             assert wire.statuses(target.people("/api/statuses", ana)) == [200]
     assert set(answers) == {"200", "400"}, set(answers)
@@ -258,7 +259,8 @@ def _path_from_the_root(target: Target) -> str:
                 answer = target.people(f"/api/{resource}/{path}", *ours, method=method, body=b"{}")
                 answers.append(target.told(answer))
     assert victim.read_text() == "here"
-    return one_of(answers, "404")
+    # The proxy sends a browser on from `//`, to a path inside the project.
+    return one_of(answers, "301", "404")
 
 
 @attack("people", "a trigger's token, looked for by a viewer where Mage shows and keeps triggers")
@@ -308,8 +310,8 @@ def _upgrade_left_open(target: Target) -> str:
     port, mage = target.real.people_port, target.settings.mage_port
 
     def to_mage() -> int:
-        found = psutil.net_connections("tcp")
-        return sum(one.raddr[1:] == (mage,) for one in found)
+        there = [one for one in psutil.net_connections("tcp") if one.raddr[1:] == (mage,)]
+        return sum(one.status != psutil.CONN_TIME_WAIT for one in there)
 
     vera, origin = target.cookie("vera@example.com"), f"Origin: {target.real.people}"
     before = to_mage()

@@ -261,28 +261,24 @@ def test_whatever_mages_pages_ask_for_is_answered(mage: Mage, page: Page) -> Non
     page.on("response", lambda answer: asked.append((answer.status, answer.url)))
     ours = "/pipelines/looked_at"
     for path, shown in (
-        *(("/pipelines", "looked_at"), ("/pipelines?search=looked&status[]=active", "looked_at")),
-        *(("/triggers", "Every morning"), ("/pipeline-runs", "looked_at"), ("/overview", "")),
-        *((f"{ours}/triggers", "API"), (f"{ours}/triggers?type[]=api&status[]=active", "API")),
-        *((f"{ours}/runs", "completed"), (f"{ours}/runs?status=completed", "completed")),
-        *((f"{ours}/runs/{number}", "completed"), (f"{ours}/backfills", "")),
-        *((f"{ours}/runs/{number}?sort_col_idx=4&sort_direction=desc", "completed"),),
-        *((f"{ours}/logs", ""), (f"{ours}/logs?pipeline_run_id[]={number}", "")),
-        *((f"{ours}/monitors", ""), (f"{ours}/monitors/block-runs", ""), (f"{ours}/settings", "")),
-        *((f"{ours}/monitors/block-runtime", ""), (f"{ours}/triggers/1", "")),
-        *((f"{ours}/edit", "looked_at"), ("/templates", ""), ("/global-data-products", "")),
-        *(("/settings", ""), ("/settings/workspace/preferences", "")),
-        *(("/files", "custom"), ("/files?file_path=custom%2Flooked_at.py", "return 1")),
+        *(("/pipelines?search=looked&status[]=active", "looked_at"), ("/overview", "")),
+        *(("/triggers", "Every morning"), ("/pipeline-runs", "looked_at")),
+        *((f"{ours}/triggers?type[]=api&status[]=active", "API"), (f"{ours}/triggers/1", "")),
+        *((f"{ours}/runs?status=completed", "completed"), (f"{ours}/backfills", "")),
+        (f"{ours}/runs/{number}?sort_col_idx=4&sort_direction=desc", "completed"),
+        *((f"{ours}/logs?pipeline_run_id[]={number}", ""), (f"{ours}/monitors/block-runs", "")),
+        *((f"{ours}/edit", "looked_at"), ("/templates", ""), ("/settings/workspace/users", "")),
+        ("/files?file_path=custom%2Flooked_at.py", "return 1"),
     ):
         page.goto(f"{mage.mage_url}{path}")
         if shown:
             page.get_by_text(shown).first.wait_for(timeout=30_000)
         with suppress(PlaywrightTimeout):  # some pages ask again and again
-            page.wait_for_load_state("networkidle", timeout=3000)
+            page.wait_for_load_state("networkidle", timeout=2000)
+    page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_text("custom", exact=True).first.click()
     page.get_by_text("looked_at.py").first.click(button="right")
     page.get_by_text("Delete file").click()
-    page.once("dialog", lambda dialog: dialog.accept())
     gone = mage.home.mage_project / "custom" / "looked_at.py"
     wait_until("the file to be deleted", lambda: not gone.exists() or "it is there", 20)
     api = [(status, url) for status, url in asked if "/api/" in url]
