@@ -60,6 +60,10 @@ class WorkspaceError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython, and with it a notebook, shows in place of a traceback."""
+        return [str(self)]
+
 
 class SettingError(WorkspaceError):
     """A setting is unknown, missing or not usable."""
