@@ -42,19 +42,12 @@ PATCHES = (
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
             ),
-        ),
-    ),
-    Patch(
-        "api/resources/PipelineScheduleResource.py",
-        "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
-        (
             Edit(
-                "        pipeline = kwargs['parent_model']\n"
-                "        payload['pipeline_uuid'] = pipeline.uuid\n",
-                "        from mage_dbt.mage.door import people\n"
-                "        payload = people.with_name(payload, user)\n"
-                "        pipeline = kwargs['parent_model']\n"
-                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+                "            self.model.refresh()\n",
+                "            self.model.refresh()\n"
+                "            from mage_dbt.mage import triggers\n"
+                "            told = triggers.retried(self.model.variables, self.current_user)\n"
+                "            self.model.update(variables=told)\n",
             ),
         ),
     ),
