@@ -38,19 +38,24 @@ def test_a_pipeline_run_leaves_a_row_a_node_and_readable_lines(workspace: Worksp
 
 def test_a_preview_runs_nothing_and_shows_what_would_be_dropped(workspace: Workspace) -> None:
     before = workspace.client.runs(limit=500)
-    number = workspace.trigger(
-        "incremental_full_refresh", model="facts", with_downstream=False, preview=True
-    )
+    # Nobody has said that it is to be a preview.
+    number = workspace.trigger("incremental_full_refresh", model="facts", with_downstream=False)
     assert workspace.ended(number) == "completed"
     assert workspace.client.runs(limit=500) == before
     log = workspace.block_log("incremental_full_refresh", number)
     assert "Preview: nothing is changed" in log
     assert "analytics_reporting.facts_view" in log and "not rebuilt" in log
-    assert workspace.table(number)["facts"]["type"] == "model"
+    table = workspace.table(number)
+    assert table["facts"]["type"] == "model"
+    assert "analytics_reporting.facts_view" in table["WARNING"]["why"]
+    assert "`preview` set to false" in table["PREVIEW"]["why"]
+    assert [*table][:2] == ["WARNING", "PREVIEW"]
 
 
 def test_a_full_refresh_rebuilds_the_model_and_what_depends_on_it(workspace: Workspace) -> None:
-    number = workspace.trigger("incremental_full_refresh", model="facts", why="a new column")
+    number = workspace.trigger(
+        "incremental_full_refresh", model="facts", preview=False, why="a new column"
+    )
     assert workspace.ended(number) == "completed"
     assert {"facts", "facts_view", "totals"} <= workspace.table(number).keys()
 
@@ -61,6 +66,9 @@ def test_a_full_refresh_rebuilds_the_model_and_what_depends_on_it(workspace: Wor
         ("single_model_rerun", {"model": "fact"}, "Did you mean facts"),
         ("single_model_rerun", {"model": ""}, "No model was chosen"),
         ("single_model_rerun", {"model": "facts", "variables": "- [x"}, "cannot be read"),
+        ("incremental_full_refresh", {"model": "facts", "preview": ""}, "true or false, not empty"),
+        ("incremental_full_refresh", {"model": "facts", "preview": None}, "or false, not null"),
+        ("single_model_rerun", {"model": "facts", "with_upstream": "ja"}, "or false, not 'ja'"),
         ("dbt_command", {"command": "clean"}, "not allowed here"),
         ("dbt_command", {"command": "build; rm -rf x"}, "not allowed here"),
     ],
@@ -70,7 +78,9 @@ def test_what_cannot_be_done_fails_the_pipeline_with_the_reason(
 ) -> None:
     number = workspace.trigger(pipeline, **variables)
     assert workspace.ended(number) == "failed"
-    assert says in workspace.block_log(pipeline, number)
+    log = workspace.block_log(pipeline, number)
+    assert says in log and "Traceback" not in log
+    assert says in workspace.shown(number)[0]["sample_data"]["rows"][0][0]
 
 
 def test_a_variable_that_nothing_seems_to_read_is_warned_of(workspace: Workspace) -> None:

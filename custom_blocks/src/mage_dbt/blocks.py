@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ from mage_dbt.errors import (
 )
 from mage_dbt.mage import begun
 from mage_dbt.mage.attempt import after, finished, idempotency_key, store_output
+from mage_dbt.mage.door.people import ASKED_BY
+from mage_dbt.mage.project import DAILY_PIPELINE, DAILY_TRIGGER
+from mage_dbt.mage.refusals import NOTHING
+from mage_dbt.mage.triggers import RETRIED_BY, SOMEBODY
 from mage_dbt.mage.typed import switch, text, variables, words
 from mage_dbt.request import TIMES, Cause, Operation, Request
 from mage_dbt.run import CANCELLED_IN_MAGE, RUN_ID, Run, RunState
@@ -40,6 +45,17 @@ OTHER_DOORS: Mapping[str, str] = {
 }
 """How a run came that did not come from Mage, in words."""
 
+EVERYTHING = "Name models, such as fct_orders+; a * is every model."
+"""What to do where no model is named: an empty selection is never taken for all of them."""
+
+PREVIEWED = ["node", "why", "as", "writes", "rows now", "seconds", "type"]
+"""Columns of a preview, in the same narrow panel."""
+
+TO_DO_IT = "To do it, run it again with `preview` set to false."
+
+MOST_OF_A_DAY = 500
+"""Runs that are looked through for the daily build of today."""
+
 SOCKET = "RUNNER_SOCKET"
 """The environment variable that names the runner's Unix socket."""
 
@@ -50,10 +66,11 @@ def daily_full_build(kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def incremental_full_refresh(kwargs: Mapping[str, Any]) -> pd.DataFrame:
-    """Rebuilds all rows of the chosen incremental models, and what depends on them."""
+    """Rebuilds all rows of the chosen incremental models, and what depends on them; previews it
+    unless `preview` is false."""
     models = _models(kwargs, downstream=switch(kwargs, "with_downstream", True))
     what = {"operation": Operation.FULL_REFRESH, **models}
-    return _run(kwargs, what | {"commit": text(kwargs, "commit")})
+    return _run(kwargs, what | {"commit": text(kwargs, "commit")}, preview=True)
 
 
 def single_model_rerun(kwargs: Mapping[str, Any]) -> pd.DataFrame:
@@ -80,7 +97,12 @@ def dbt_command(kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def dbt_model(kwargs: Mapping[str, Any], select: str, full_refresh: bool = False) -> pd.DataFrame:
-    """For a block in a pipeline of an analyst's own: builds and tests what `select` names."""
+    """For a block in a pipeline of an analyst's own: builds and tests what `select` names.
+
+    Raises BadSelection where it names nothing, which dbt would take for everything.
+    """
+    if not select.strip():
+        raise BadSelection("`select` in this block names no model.", EVERYTHING)
     operation = Operation.FULL_REFRESH if full_refresh else Operation.BUILD
     return _run(kwargs, {"operation": operation, "select": select})
 
@@ -98,7 +120,9 @@ def _run(
     what: Mapping[str, Any],
     cause: Cause = Cause.FORM,
     ticket: str = "",
+    preview: bool = False,
 ) -> pd.DataFrame:
+    """`preview` is the default of the variable of that name."""
     client = RunnerClient(Path(os.environ[SOCKET]))
     key, previous = idempotency_key(kwargs)
     asked = {
@@ -110,31 +134,34 @@ def _run(
         "key": key,
         "mage_run": kwargs.get("pipeline_run_id"),
     }
-    if switch(kwargs, "preview", False):
-        return _preview(client, Request.parse(asked))
+    # Asked for by the API or the tool; this pipeline run was made for it to be seen here.
     recorded = words(kwargs, "run")
+    recorded = recorded if RUN_ID.fullmatch(recorded) else ""
+    retried_by = words(kwargs, RETRIED_BY) or SOMEBODY
+    if switch(kwargs, "preview", preview) and not recorded:
+        return _preview(client, Request.parse(asked))
     try:
         if previous:
-            run = _submit(client, _retry(client, asked, previous, key))
-        elif RUN_ID.fullmatch(recorded):
-            # Asked for by the API or the tool; this pipeline run was made for it to be seen here.
+            run = _submit(client, _retry(client, asked, previous, key, retried_by))
+        elif recorded:
             run = client.finished(recorded, _say)
+        elif _is_daily(kwargs) and cause is Cause.FORM:
+            run = _of_today(client) or _submit(client, Request.parse(asked))
         else:
             run = _submit(client, Request.parse(asked), ticket)
         if key and run.state is RunState.CANCELLED and CANCELLED_IN_MAGE in run.detail:
             # Cancelling killed the block before it could note its end; being here again is a retry.
             previous, key = run.id, after(key, run.id)
-            run = _submit(client, _retry(client, asked, previous, key))
+            run = _submit(client, _retry(client, asked, previous, key, retried_by))
     except NothingLeft as error:
-        _say(str(error))  # another run has repaired it meanwhile: all is well
+        # Another run has repaired it meanwhile: all is well.
         if previous:
             finished(kwargs, key, previous, previous)
-        return pd.DataFrame()
+        return _sentence(str(error))
     except Conflict as error:
         if cause is not Cause.SCHEDULE:
             raise
-        _say(str(error))  # Mage fired when no morning is due; nothing runs, and that is right
-        return pd.DataFrame()
+        return _sentence(str(error))  # Mage fired when no morning is due, and that is right
     _say(f'Run {run.id} on {run.commit[:7]} "{run.commit_subject}" (dbt {run.dbt_version})')
     if door := OTHER_DOORS.get(run.cause):
         _say(f"Asked for by {run.caller}, {door}. Why: {run.why or 'not said'}")
@@ -145,10 +172,30 @@ def _run(
     if run.state is RunState.SUCCESS:
         finished(kwargs, key, previous, run.id)
         return frame
-    store_output(kwargs, frame)
-    finished(kwargs, key, previous, run.id, report.failure(run))
-    kind = RunCancelled if run.state is RunState.CANCELLED else RunFailed
-    raise kind(report.failure(run))
+    failure = report.failure(run)
+    # A run that was refused at its turn has no nodes.
+    store_output(kwargs, frame if run.nodes else _refused(failure))
+    finished(kwargs, key, previous, run.id, failure)
+    raise (RunCancelled if run.state is RunState.CANCELLED else RunFailed)(failure)
+
+
+def _of_today(client: RunnerClient) -> Run | None:
+    """Today's daily build where there is one, for somebody who has begun its trigger by hand; says
+    what it is, or when the morning's comes."""
+    due = datetime.fromisoformat(client.status()["next_morning"])
+    today = datetime.now(due.tzinfo).date()
+    there = client.runs(limit=MOST_OF_A_DAY, since=(due - timedelta(days=2)).isoformat())
+    built = next((one for one in there if one.morning == today.isoformat()), None)
+    if built is None:
+        if due.date() == today:
+            _say(f"The daily build of {today} comes at {due:%H:%M %Z}; this one is beside it, now.")
+        return None
+    _say(
+        f"The daily build of {today} is there already (run {built.id}, {built.state}), so nothing "
+        "is built again: this shows it. To build everything once more use Run@once on the page "
+        "Triggers of daily_full_build; to run only what did not pass, the pipeline rerun_failed."
+    )
+    return built
 
 
 def _submit(client: RunnerClient, request: Request, ticket: str = "") -> Run:
@@ -159,24 +206,38 @@ def _submit(client: RunnerClient, request: Request, ticket: str = "") -> Run:
 
 
 def _retry(
-    client: RunnerClient, asked: Mapping[str, Any], previous: str, key: str | None
+    client: RunnerClient, asked: Mapping[str, Any], previous: str, key: str | None, caller: str
 ) -> Request:
     """Keeps a version that was asked for by name; else the newest, which may hold the repair."""
     _say(f"Retry: what did not pass in run {previous} runs again.")
-    kept = {name: asked[name] for name in ("why", "caller", "mage_run")}
+    kept = {name: asked[name] for name in ("why", "mage_run")}
     commit = client.finished(previous, _say).request.get("commit", "")
     rerun = {"operation": Operation.RERUN_FAILED, "of": previous, "commit": commit}
-    return Request.parse({**kept, **rerun, "cause": Cause.FORM, "key": key})
+    return Request.parse({**kept, **rerun, "cause": Cause.FORM, "key": key, "caller": caller})
 
 
 def _preview(client: RunnerClient, request: Request) -> pd.DataFrame:
+    """The plan as a table, what would be lost first: it is what somebody who previews looks at."""
     plan = client.plan(request)
     commit, count = plan["commit"][:7], len(plan["nodes"])
     _say(f"Preview: nothing is changed. On {commit}, {count} models and tests would run:")
     found = report.plan_rows(plan)
     for line in (*report.plan_lines(plan), *report.columns(found)):
         _say(line)
-    return pd.DataFrame(found)
+    _say(TO_DO_IT)
+    told = [{"node": "WARNING", "why": text} for text in plan["warnings"]]
+    told.append({"node": "PREVIEW", "why": f"Nothing is changed. {TO_DO_IT}"})
+    return pd.DataFrame([*told, *found], columns=PREVIEWED).astype(object).fillna("")
+
+
+def _sentence(text: str) -> pd.DataFrame:
+    """A table that says why there is none: an empty one is an error message on Mage's page."""
+    _say(text)
+    return _refused(text)
+
+
+def _refused(text: str) -> pd.DataFrame:
+    return pd.DataFrame([{NOTHING: text}])
 
 
 def _say(text: str) -> None:
@@ -186,11 +247,19 @@ def _say(text: str) -> None:
             print(line)
 
 
+def _is_daily(kwargs: Mapping[str, Any]) -> bool:
+    """Whether it comes from the trigger of the daily build, by its schedule or by hand."""
+    own = (kwargs.get("pipeline_uuid"), kwargs.get("trigger_name"))
+    return own == (DAILY_PIPELINE, DAILY_TRIGGER)
+
+
 def _caller(kwargs: Mapping[str, Any]) -> str:
-    """With a login on, the person who began it in Mage; Mage itself tells only the trigger."""
+    """Who began it; for a schedule that nobody put a name to, its trigger. What somebody begins on
+    a page of Mage's has the variable, without a login an empty one."""
     trigger = kwargs.get("trigger_name")
-    asked_by = words(kwargs, "asked_by")
-    return asked_by or (f"Mage, trigger {trigger}" if trigger else "Mage, notebook")
+    if trigger and ASKED_BY not in kwargs:
+        return f"Mage, trigger {trigger}"
+    return words(kwargs, ASKED_BY) or SOMEBODY
 
 
 def _models(
