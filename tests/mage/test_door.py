@@ -70,6 +70,17 @@ def test_what_is_closed_answers_nobody(http: httpx.Client, path: str) -> None:
         assert "closed here" in answer.text
 
 
+@pytest.mark.parametrize("path", ["/terminal", "/version-control", "/manage", "/nowhere", "/a//b"])
+def test_a_browser_gets_a_page_that_leads_back_and_a_program_the_sentence(
+    http: httpx.Client, path: str
+) -> None:
+    page = http.get(path, headers={"Accept": "text/html,application/xhtml+xml"})
+    assert page.status_code in (403, 404) and page.headers["content-type"].startswith("text/html")
+    assert '<a href="/pipelines">Back to the pipelines</a>' in page.text
+    sentence = http.get(path, headers={"Accept": "application/json"}).text.strip()
+    assert sentence and sentence in page.text and "<" not in sentence
+
+
 def test_a_shell_is_not_opened(mage: Mage) -> None:
     assert handshake(mage, "/websocket/terminal") == 403
     assert handshake(mage, "/websocket/terminal?term_name=x", f"Origin: {mage.mage_url}") == 403

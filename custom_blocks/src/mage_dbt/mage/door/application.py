@@ -14,7 +14,7 @@ from mage_dbt.home import Home
 from mage_dbt.identity.origin import refuse_other_page
 from mage_dbt.identity.person import Person, is_secret
 from mage_dbt.identity.role import Role
-from mage_dbt.mage.door import people, rules
+from mage_dbt.mage.door import pages, people, rules
 from mage_dbt.mage.door.headers import PERSON, ROLE, SECRET
 from mage_dbt.mage.door.rules import Refusal
 from mage_dbt.settings import Settings
@@ -24,7 +24,7 @@ log = logging.getLogger("mage_dbt.door")
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 
 HEAD = b"<head>"
-"""Where a page of Mage's is told who is signed in."""
+"""Where a page of Mage's is told what `pages` has to say."""
 
 SIGN_IN = "/sign-in"
 """Mage's own form; whoever is here is signed in already."""
@@ -45,7 +45,10 @@ class Application(tornado.web.Application):  # type: ignore[misc]
         refused = self._refusal(request)
         if refused is not None:
             log.warning("%s %s: %s", request.method, request.path[:200], refused.sentence)
-            return self.get_handler_delegate(request, Refused, {"refusal": refused})
+            # Who is not signed in comes by the address that people know.
+            back = self._settings.mage_address if refused.status == 401 else "/pipelines"
+            told = {"refusal": refused, "back": back}
+            return self.get_handler_delegate(request, Refused, told)
         if request.path == SIGN_IN:
             return self.get_handler_delegate(request, ToTheBeginning)
         return super().find_handler(request, **more)
@@ -85,8 +88,8 @@ class Application(tornado.web.Application):  # type: ignore[misc]
 
 
 class SafeHeaders(tornado.web.OutputTransform):  # type: ignore[misc]
-    """On every answer: nothing that lets another page in, no frame around ours; on a page, who is
-    signed in."""
+    """On every answer: nothing that lets another page in, no frame around ours; on a page, what
+    `pages` adds."""
 
     def __init__(self, request: HTTPServerRequest) -> None:
         self._request = request
@@ -94,12 +97,13 @@ class SafeHeaders(tornado.web.OutputTransform):  # type: ignore[misc]
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        if self._request.workspace_person and HEAD in chunk and "Content-Length" in headers:
-            chunk = chunk.replace(HEAD, HEAD + people.script(self._request), 1)
+        if status_code == 200 and HEAD in chunk and "Content-Length" in headers:
+            chunk = chunk.replace(HEAD, HEAD + pages.head(self._request), 1)
             headers["Content-Length"] = str(len(chunk))
             headers["Cache-Control"] = "no-store"
             headers.pop("Etag", None)  # of the page without it
-            headers.add("Set-Cookie", people.cookie())
+            if self._request.workspace_person:
+                headers.add("Set-Cookie", people.cookie())
         for name in [name for name in headers if name.lower().startswith("access-control-")]:
             del headers[name]
         headers["X-Content-Type-Options"] = "nosniff"
@@ -110,13 +114,18 @@ class SafeHeaders(tornado.web.OutputTransform):  # type: ignore[misc]
 
 
 class Refused(tornado.web.RequestHandler):  # type: ignore[misc]
-    """Answers with the refusal, whatever was asked."""
+    """Answers with the refusal, whatever was asked; a browser with a page that leads back."""
 
-    def initialize(self, refusal: Refusal) -> None:
+    def initialize(self, refusal: Refusal, back: str) -> None:
         self.refusal = refusal
+        self.back = back
 
     def prepare(self) -> None:
         self.set_status(self.refusal.status)
+        if pages.wants_page(self.request):
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            self.finish(pages.closed(self.refusal.sentence, self.back))
+            return
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish(f"{self.refusal.sentence}\n")
 
