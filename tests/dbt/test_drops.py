@@ -136,6 +136,27 @@ def test_views_and_materialized_views_that_are_replaced_count_as_tables_do(runne
     assert before - standing(runner) == {"bi.on_stage"}
 
 
+def test_a_full_refresh_says_whose_rights_and_which_comment_fall_with_the_table(
+    runner: Runner,
+) -> None:
+    def said(**asked: Any) -> list[str]:
+        return [one for one in planned(runner, **asked)["warnings"] if "loses" in one]
+
+    refresh = {"operation": "full_refresh", "select": "facts"}
+    assert said(**refresh) == []  # what the role analyst may read, it may read of any new table
+    runner.execute("grant select on analytics.facts to public")
+    runner.execute("grant insert on analytics.facts to analyst")
+    runner.execute("comment on table analytics.facts is 'by hand'")
+    assert said(**refresh) == [
+        "facts loses what is granted on it: insert to analyst; select to public.",
+        "facts loses its comment.",
+    ]
+    assert said(select="facts") == []  # merged into, not dropped
+    run = runner.run(**refresh)
+    assert run.state is RunState.SUCCESS, run.detail
+    assert said(**refresh) == []
+
+
 def test_a_model_that_was_another_kind_of_relation_drops_that_one(runner: Runner) -> None:
     runner.execute("drop table analytics.facts cascade")
     runner.execute("create view analytics.facts as select 1 as id, 2 as amount, ''::text as waited")

@@ -160,6 +160,7 @@ class Session:
             ],
             "warnings": [
                 *self._guard.news(lost),
+                *(self._granted(targets) if self._job.details and refreshes else ()),
                 *self._batches.warnings(self._planned.values()),
                 *(self._stale_sources() if self._job.details else ()),
             ],
@@ -170,6 +171,12 @@ class Session:
             ],
             "threads": int(self._task.config.threads),
         }
+
+    def _granted(self, targets: Mapping[str, Target]) -> Iterator[str]:
+        """What a full refresh takes from who may read its tables now."""
+        with suppress(DbtDatabaseError):
+            granted = self._warehouse.granted([*targets.values()])
+            yield from drops.not_granted_again(self._planned.values(), granted)
 
     def _look_again(self, waited: float) -> None:
         """At its turn: what depends on what will be dropped may have come while the run waited.
