@@ -40,16 +40,26 @@ def run(*args, **kwargs):
 SENTENCE = 'No model "fct_order" in dbt-metric. Did you mean fct_orders?'
 
 
-@pytest.fixture(scope="module")
-def http(mage: Mage) -> httpx.Client:
+@pytest.fixture(scope="module", autouse=True)
+def pipelines(mage: Mage) -> None:
     mage.add_pipeline("passes", PASSES)
     mage.add_pipeline("refuses", REFUSES)
+
+
+@pytest.fixture(scope="module")
+def http(mage: Mage) -> httpx.Client:
     return httpx.Client(base_url=mage.mage_url, trust_env=False, timeout=60)
 
 
 def triggers(http: httpx.Client, pipeline: str) -> dict[str, dict[str, Any]]:
     """Those that the pipeline's page shows, by name."""
-    found = http.get(f"/api/pipelines/{pipeline}/pipeline_schedules").json()["pipeline_schedules"]
+
+    def answered() -> dict[str, Any] | str:
+        answer: dict[str, Any] = http.get(f"/api/pipelines/{pipeline}/pipeline_schedules").json()
+        # Just after its start Mage is still making its database.
+        return answer if "pipeline_schedules" in answer else str(answer)
+
+    found = wait_until("Mage to list triggers", answered, 60)["pipeline_schedules"]
     for one in found:
         del one["updated_at"]  # Mage may write what is there already
     return {one["name"]: one for one in found}
