@@ -113,3 +113,12 @@ def test_a_seen_plan_cannot_be_changed_and_is_forgotten_with_the_runs(runner: Ru
                 ledger.execute(change)
         ledger.execute("select ledger.forget(now() + interval '1 second')")
         assert ledger.execute(known, [seen["digest"]]).fetchone() is None
+
+
+def test_a_star_selects_every_node_as_no_selection_does(runner: Runner) -> None:
+    """What Mage's dbt blocks are told to write by whoever means all models."""
+    every, star = (
+        plan(runner, operation="command", command=command)
+        for command in ("build", "build --select *")
+    )
+    assert {one["node"] for one in every["nodes"]} == {one["node"] for one in star["nodes"]}
