@@ -7,7 +7,9 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -79,6 +81,15 @@ def test_a_logs_traceback_is_without_secrets() -> None:
         raise ValueError("cannot use hunter2")
     except ValueError:
         record = logging.LogRecord("x", 40, "x", 1, "with %s", ("hunter2",), sys.exc_info())
-    shown = Formatter("%(message)s").format(record)
+    shown = Formatter().format(record)
     assert "hunter2" not in shown
     assert f"cannot use {STARS}" in shown and f"with {STARS}" in shown
+
+
+def test_a_logs_line_has_a_level_and_the_time_of_a_zone_that_it_names() -> None:
+    record = logging.LogRecord("mage_dbt.runner", logging.ERROR, "x", 1, "gone", (), None)
+    record.created, record.msecs = datetime(2026, 11, 22, 23, 4, 5, tzinfo=UTC).timestamp(), 7
+    shown = Formatter(ZoneInfo("Asia/Seoul")).format(record)
+    assert shown == "2026-11-23 08:04:05.007 KST ERROR mage_dbt.runner: gone"
+    machines = Formatter().format(record).split()
+    assert machines[2] == datetime.fromtimestamp(record.created).astimezone().tzname()

@@ -26,10 +26,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from mage_dbt import elsewhere, redaction
 from mage_dbt.errors import Unavailable, WorkspaceError
 from mage_dbt.home import Home
+from mage_dbt.lists import short_list
 from mage_dbt.settings import Settings
 
 log = logging.getLogger("mage_dbt.gitsync")
@@ -158,7 +160,7 @@ class GitSync:
             if name in found:
                 return found[name]
         others = [name.split("/", 2)[2] for name in found if name.startswith("refs/heads/")]
-        has = f"It has {', '.join(sorted(others)[:10])}." if others else "It is empty."
+        has = f"It has {short_list(sorted(others), 10)}." if others else "It is empty."
         raise WorkspaceError(f"No branch or tag {self._ref!r} in {self._shown}.", has)
 
     def _publish(self, sha: str) -> None:
@@ -326,12 +328,12 @@ def _own() -> list[Path]:
 
 
 def main() -> None:
-    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     stopping = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda signum, frame: stopping.set())
     try:
         settings = Settings.load()
+        redaction.log_to_standard_error(logging.INFO, ZoneInfo(settings.daily_build_timezone))
         home = Home(settings.workspace_home)
         GitSync(
             repository=settings.dbt_metric_repo or str(home.demo_repository),
@@ -340,7 +342,7 @@ def main() -> None:
             poll_seconds=settings.dbt_metric_poll_seconds,
         ).run(stopping)
     except WorkspaceError as error:
-        sys.exit(str(error))
+        sys.exit(f"ERROR: {error}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mage_dbt.errors import BadCommit, did_you_mean
+from mage_dbt.lists import short_list
 from mage_dbt.text import storable
 
 HEX = re.compile(r"[0-9a-fA-F]{7,40}")
@@ -141,7 +142,7 @@ class History:
         where = (
             f"it is newer than {published[:7]}, the newest published"
             if self._ref in branches
-            else f"it is on branch {', '.join(branches[:3])}, not merged"
+            else f"it is on branch {short_list(branches, 3)}, not merged"
             if branches
             else "it was never merged, or the branch was rewritten"
         )

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -68,17 +69,30 @@ def scrub_told(told: Mapping[str, Any]) -> dict[str, Any]:
     return {name: scrub_data(value) if name in FREE_TEXT else value for name, value in told.items()}
 
 
+LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""Of a line of a log."""
+
+
 class Formatter(logging.Formatter):
-    """A log's lines, tracebacks too, without secrets."""
+    """A log's lines, tracebacks too, without secrets, at the time of a zone that they name."""
+
+    def __init__(self, zone: tzinfo | None = None) -> None:
+        """Without a zone it is the machine's."""
+        super().__init__(LAYOUT)
+        self._zone = zone
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).astimezone(self._zone)
+        return f"{moment:%Y-%m-%d %H:%M:%S}.{record.msecs:03.0f} {moment:%Z}"
 
     def format(self, record: logging.LogRecord) -> str:
         return scrub(super().format(record))
 
 
-def log_to_standard_error(level: int, layout: str) -> None:
+def log_to_standard_error(level: int, zone: tzinfo | None) -> None:
     """As `logging.basicConfig`, with nothing secret in what is written."""
     handler = logging.StreamHandler()
-    handler.setFormatter(Formatter(layout))
+    handler.setFormatter(Formatter(zone))
     logging.basicConfig(level=level, handlers=[handler])
 
 

@@ -10,7 +10,9 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 import psycopg
 import uvicorn
@@ -35,14 +37,24 @@ RETRY_SECONDS = 1.0
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; exits 1 with one sentence when it cannot start."""
-    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    zone: ZoneInfo | None = None
+    try:
+        settings = Settings.load()
+        zone = ZoneInfo(settings.daily_build_timezone)
+    except WorkspaceError as error:
+        _refuse(error)
+    finally:
+        redaction.log_to_standard_error(logging.INFO, zone)
     for name in ("yoyo", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        settings = Settings.load()
         _serve(settings, Home(settings.workspace_home))
     except WorkspaceError as error:
-        sys.exit(redaction.scrub(str(error)))
+        _refuse(error)
+
+
+def _refuse(error: WorkspaceError) -> NoReturn:
+    sys.exit(f"ERROR: {redaction.scrub(str(error))}")
 
 
 def _serve(settings: Settings, home: Home) -> None:

@@ -102,7 +102,8 @@ class Execution(threading.Thread):
             log.warning("run %s is another runner's now", self.run_id)
         else:
             self._write(lambda: self._ledger.state(self.run_id, state, detail))
-            log.info("run %s: %s %s", self.run_id, state, detail)
+            level = logging.ERROR if state is RunState.ERROR else logging.INFO
+            log.log(level, "run %s: %s %s", self.run_id, state, detail)
         if self._worker is not None:
             self._worker.close()
         self._leave_warm_place()
