@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import psycopg
 
 from mage_dbt.errors import BadSelection, RequestError
 from mage_dbt.profile import EMBEDDED, EMBEDDED_TARGET
+from mage_dbt.reason import words_first
 from mage_dbt.settings import CHECKOUT
 from mage_dbt.worker import EVENTS_FILE, Job, Worker
 from mage_dbt.worker.cold import dbt_environment
@@ -37,9 +37,6 @@ from tests.harness.waiting import wait_until
 ACT_SECONDS = 600.0
 
 PRISTINE = "pristine"
-
-OURS = re.compile(r"\. batch |\nIf the columns of ")
-"""Where what we add to dbt's message begins."""
 
 MATCHES_NOTHING = ("Nothing to do.", "does not match any enabled nodes")
 
@@ -276,12 +273,22 @@ class WorkerContender(Contender):
             for one, facts in nodes.items()
             if not one.startswith("exposure.")
         }
-        for facts in told.values():
-            facts["message"] = OURS.split(facts["message"], maxsplit=1)[0]
+        for node, facts in told.items():
+            by_dbt = results[node]["message"]
+            if _tells(facts["message"], by_dbt):
+                facts["message"] = by_dbt
         different = {
             one for one in told.keys() | results.keys() if told.get(one) != results.get(one)
         }
         assert not different, {one: (told.get(one), results.get(one)) for one in different}
+
+
+def _tells(told: str, by_dbt: str) -> bool:
+    """Whether a reason in the ledger is dbt's message, whole, with the words first that it quotes;
+    what we add comes after an empty line, and a batch's reason before dbt's word on all of them."""
+    whole = words_first(by_dbt)
+    batch = told.startswith("batch ") and by_dbt in ("ERROR", told.rsplit("\n\n", 1)[-1])
+    return told == whole or bool(whole and told.startswith(f"{whole}\n\n")) or batch
 
 
 def _rows(node: str, facts: Mapping[str, Any]) -> int | None:

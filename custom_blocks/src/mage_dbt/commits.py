@@ -44,10 +44,12 @@ from mage_dbt.errors import (
 )
 from mage_dbt.history import History
 from mage_dbt.home import Home
+from mage_dbt.lists import short_list
 from mage_dbt.profile import Profile
+from mage_dbt.reason import words_first
 from mage_dbt.run import new_run_id
 from mage_dbt.settings import Settings
-from mage_dbt.worker import DESCRIBE, Job, short_list
+from mage_dbt.worker import DESCRIBE, Job
 from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.worker.forker import ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
@@ -624,7 +626,8 @@ def _told_by(parent: Parent, sha: str) -> dict[str, Any]:
             f"Is the network there? {AGAIN}",
         )
     if told["failed"]:
-        raise CommitBroken(f"dbt cannot parse {sha[:7]}: {told['message']}", REPAIR)
+        reason = words_first(told["message"])
+        raise CommitBroken(f"dbt cannot parse {sha[:7]}: {reason}", REPAIR)
     return told
 
 

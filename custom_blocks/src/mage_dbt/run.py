@@ -14,6 +14,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mage_dbt import counts
+from mage_dbt.counts import Kind
+
 RUN_ID = re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b")
 """A run's id inside any text: the UTC time it was asked for, and six random hex digits."""
 
@@ -65,6 +68,22 @@ class NodeResult:
     because: str = ""
     """For a skipped node: the name of the upstream that failed."""
     relation: str = ""
+    materialized: str = ""
+    """How dbt builds it, in dbt's word; empty for what is not built."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.type, self.materialized
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was executed and did not pass; a skipped one was not executed."""
+        return not self.passed and self.status != "skipped"
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is shown by itself: an ephemeral model that is well is not, as in dbt."""
+        return counts.counts(self.kind) or self.failed
 
     @property
     def passed(self) -> bool:
@@ -137,7 +156,17 @@ class Run:
     totals: Mapping[str, int] = field(default_factory=dict)
     """In a list: how many nodes have each status."""
     planned_nodes: int = 0
-    """In a list: how many nodes are planned."""
+    """How many nodes are planned, as dbt counts them."""
+
+    @property
+    def failed(self) -> tuple[NodeResult, ...]:
+        """The nodes that failed, in the order in which they did."""
+        return tuple(one for one in self.nodes if one.failed)
+
+    @property
+    def nodes_in_all(self) -> int:
+        """As dbt counts them: hooks too, once they have run."""
+        return max(self.planned_nodes, counts.number(one.kind for one in self.nodes))
 
     @property
     def title(self) -> str:
@@ -161,10 +190,11 @@ class Run:
         return (self.finished_at - self.started_at).total_seconds()
 
     def counts(self) -> dict[str, int]:
-        """How many nodes have each status, in the order they are first met."""
+        """How many nodes have each status, in the order they are first met; as dbt counts them."""
         found = dict(self.totals)
         for one in self.nodes:
-            found[one.status] = found.get(one.status, 0) + 1
+            if counts.counts(one.kind):
+                found[one.status] = found.get(one.status, 0) + 1
         return found
 
     @classmethod
@@ -197,7 +227,7 @@ class Run:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
             "nodes": [one.to_json() for one in self.nodes],
-            "planned_nodes": self.planned_nodes or len(self.planned),
+            "planned_nodes": self.planned_nodes,
             "counts": self.counts(),
             "seconds": self.seconds,
         }

@@ -40,11 +40,16 @@ RECONNECT_SECONDS = 2.0
 gives up, and whoever asks next has it try at once. The runner asks every second."""
 
 RUN = """
-select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
-    select data -> 'notes' from ledger.event
-    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
-) as notes
+select
+    run_now.*,
+    coalesce(results.nodes, '[]'::jsonb) as nodes,
+    plan.notes,
+    coalesce(plan.counted, jsonb_array_length(run_now.planned)) as planned_nodes
 from ledger.run_now
+left join lateral (
+    select data -> 'notes' as notes, (data -> 'counted')::int as counted from ledger.event
+    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
+) as plan on true
 left join lateral (
     select jsonb_agg(to_jsonb(node_result) - 'run' - 'at' order by node_result.at) as nodes
     from ledger.node_result where node_result.run = run_now.id
@@ -85,10 +90,10 @@ returning seq
 
 INSERT_NODE = """
 insert into ledger.node_result (
-    run, node, at, name, type, status, seconds, rows, message, because, relation
+    run, node, at, name, type, status, seconds, rows, message, because, relation, materialized
 ) values (
     %(run)s, %(node)s, %(at)s, %(name)s, %(type)s, %(status)s, %(seconds)s, %(rows)s, %(message)s,
-    %(because)s, %(relation)s
+    %(because)s, %(relation)s, %(materialized)s
 )
 on conflict (run, node) do nothing
 """

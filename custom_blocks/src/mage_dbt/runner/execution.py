@@ -233,6 +233,8 @@ def _plan_event(plan: Plan) -> dict[str, Any]:
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
         "nodes": [node.to_json() for node in plan.nodes],
+        "counted": plan.counted,
+        "hooks": plan.hooks,
     }
 
 

@@ -34,6 +34,8 @@ class Order:
     """See `Request.models`."""
     with_upstream: bool = False
     with_downstream: bool = False
+    zone: str = "UTC"
+    """Of the times in what its worker says."""
 
     def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
         """For a worker that works in `folder`."""
@@ -63,6 +65,7 @@ class Order:
             added=rerun.added,
             notes=rerun.notes,
             target=self.target,
+            zone=self.zone,
             keep_views=self.keep_views,
             fresh=bool(self.commit.clock),
             details=details,

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mage_dbt.counts import counts
 from mage_dbt.ledger import Ledger
+from mage_dbt.lists import short_list
 from mage_dbt.plan import Plan
 from mage_dbt.run import PASSED, RunState
 
@@ -24,6 +26,7 @@ class Record:
         self._offset = 0
         self._statuses: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._uncounted: set[str] = set()
         self._running: dict[str, str] = {}
         self._end: Mapping[str, Any] | None = None
 
@@ -74,6 +77,8 @@ class Record:
             self._running.pop(told["node"], None)
             self._statuses[told["node"]] = told["status"]
             self._names[told["node"]] = told["name"]
+            if not counts((told.get("type", ""), told.get("materialized", ""))):
+                self._uncounted.add(told["node"])
         elif kind == "end":
             self._end = told
 
@@ -96,10 +101,10 @@ class Record:
                 "status": "error" if cut_off else "skipped",
                 "message": why if cut_off else f"Not reached: {why}",
                 "relation": node.relation,
+                "materialized": node.materialized,
             }
             self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)
-            self._statuses[node.node] = told["status"]
-            self._names[node.node] = node.name
+            self._note("node_finished", told)
         if self._end is None:
             self._end = {"success": False, "message": reason}
 
@@ -113,11 +118,10 @@ class Record:
         parts = []
         if bad:
             failed = [self._names[node] for node, status in bad.items() if status != "skipped"]
+            counted = self._statuses.keys() - self._uncounted
             parts.append(
-                f"{len(bad)} of {max(len(plan.nodes), len(self._statuses))} nodes did not pass"
-                + (f": {', '.join(failed[:5])}" if failed else "")
-                + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-                + "."
+                f"{len(counted & bad.keys())} of {max(plan.counted, len(counted))} nodes did not "
+                f"pass{f': {short_list(failed)}' if failed else ''}."
             )
         if end["message"]:
             parts.append(str(end["message"]))

@@ -54,6 +54,7 @@ class Resolver:
             models=request.models,
             with_upstream=request.with_upstream,
             with_downstream=request.with_downstream,
+            zone=self._zone.key,
         )
 
     def _rerun(self, request: Request, commit: Commit | None, run: Run | None) -> Order:
@@ -97,6 +98,7 @@ class Resolver:
             models=first.models,
             with_upstream=first.with_upstream,
             with_downstream=first.with_downstream,
+            zone=self._zone.key,
             rerun=replace(rerun, notes=(*rerun.notes, *filter(None, unread))),
         )
 
@@ -134,15 +136,14 @@ class Resolver:
             run = last
         called = f"Run {run.id}" if of else f"The daily build of {run.morning}, run {run.id},"
         if not run.state.final:
-            since = clock.say(run.started_at or run.asked_at)
+            since = clock.say_with_zone(run.started_at or run.asked_at)
             raise Conflict(
                 f"{called} is not over: {run.state} since {since}.", "Wait for it, or cancel it."
             )
         if run.state is RunState.SUCCESS:
             assert run.finished_at is not None
-            raise NothingLeft(
-                f"{called} succeeded at {clock.say(run.finished_at)}: nothing of it is left to run."
-            )
+            at = clock.say_with_zone(run.finished_at)
+            raise NothingLeft(f"{called} succeeded at {at}: nothing of it is left to run.")
         return run
 
     def refuse_while_rerun(self, story: Sequence[Run]) -> None:
@@ -150,9 +151,10 @@ class Resolver:
         clock = Clock(self._zone, datetime.now(UTC))
         for one in story:
             if not one.state.final:
+                asked = clock.say_with_zone(one.asked_at)
                 raise Conflict(
-                    f"Run {one.id}, asked for by {one.caller} at {clock.say(one.asked_at)}, is "
-                    f"running that again already: {one.state}.",
+                    f"Run {one.id}, asked for by {one.caller} at {asked}, is running that again "
+                    f"already: {one.state}.",
                     "Wait for it, or cancel it.",
                 )
 

@@ -47,6 +47,11 @@ def reads_of(node: Any) -> list[str]:
     return list(getattr(getattr(node, "depends_on", None), "nodes", ()))
 
 
+def materialized_as(node: Any) -> str:
+    """How dbt builds it, in dbt's word; empty for what has no such setting."""
+    return str(getattr(getattr(node, "config", None), "materialized", ""))
+
+
 def name_of(node: Any) -> str:
     """A model's name as people select it: with its version, when it has one."""
     wanted = getattr(node, "version", None)

@@ -68,6 +68,7 @@ class ProcessWorker:
             variables=self._job.variables,
             target=self._job.target,
             threads=answer["threads"],
+            hooks=answer["hooks"],
         )
 
     def describe(self) -> dict[str, Any]:

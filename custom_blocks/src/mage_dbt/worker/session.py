@@ -16,32 +16,51 @@ from datetime import datetime
 from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dbt.tracking
 from dbt.adapters.factory import get_adapter
 from dbt.flags import get_flags
 from dbt_common.events.base_types import EventMsg
+from dbt_common.events.contextvars import get_node_info
 from dbt_common.exceptions import DbtDatabaseError
 from google.protobuf.json_format import MessageToDict
 
+from mage_dbt.clock import Clock
 from mage_dbt.errors import did_you_mean
+from mage_dbt.lists import short_list
 from mage_dbt.plan import PlannedNode
+from mage_dbt.reason import words_first
 from mage_dbt.redaction import scrub, scrub_told
 from mage_dbt.run import PASSED
 from mage_dbt.variables import to_yaml
 from mage_dbt.warehouse import Target, warehouse_of
-from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names, short_list
+from mage_dbt.worker import EVENTS_FILE, Job, drops, server_errors, session_names
 from mage_dbt.worker.batches import Batches
+from mage_dbt.worker.causes import Causes
 from mage_dbt.worker.chosen import Chosen, selecting
 from mage_dbt.worker.guard import SELECT_THEM, Guard, rows
-from mage_dbt.worker.nodes import WRITTEN, Unplanned, is_test, name_of, node_in, reads_of, runs
+from mage_dbt.worker.missing import Relations
+from mage_dbt.worker.nodes import (
+    WRITTEN,
+    Unplanned,
+    is_test,
+    materialized_as,
+    name_of,
+    node_in,
+    reads_of,
+    runs,
+)
 from mage_dbt.worker.project import QUIET, Project
 from mage_dbt.worker.reads import relations_read
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
-from mage_dbt.worker.remedies import kept_definitions, with_remedy
+from mage_dbt.worker.remedies import kept_definitions, remedy_of
 
 COUNTED = ("pass", "warn", "fail")
 """Statuses of tests that have counted their failures."""
+
+RUN_HOOKS = frozenset({"on-run-start", "on-run-end"})
+"""Tags that dbt gives to the hooks of projects."""
 
 AT_ONCE_SECONDS = 0.25
 """A turn that comes sooner was not waited for: what the plan says has just been looked up."""
@@ -66,7 +85,8 @@ class Session:
         self._task: Any = None
         self._unmatched: list[str] = []
         self._planned: dict[str, Any] = {}
-        self._statuses: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._causes = Causes(lambda one: reads_of(self._node(one)))
         self._chosen = Chosen(job, project.manifest) if job.nodes or job.models else None
         self._batches = Batches(job, project.manifest)
         self._warehouse = warehouse_of(self._manifest.metadata.adapter_type or "", self._query)
@@ -169,7 +189,17 @@ class Session:
                 *([unknown] if unknown else ()),
             ],
             "threads": int(self._task.config.threads),
+            "hooks": self._hooks(),
         }
+
+    def _hooks(self) -> int:
+        """How many hooks this command runs at its start and its end."""
+        if not hasattr(self._task, "safe_run_hooks"):
+            return 0
+        return sum(
+            str(one.resource_type) == "operation" and bool(RUN_HOOKS.intersection(one.tags))
+            for one in self._manifest.nodes.values()
+        )
 
     def _look_again(self, waited: float) -> None:
         """At its turn: what depends on what will be dropped may have come while the run waited.
@@ -228,7 +258,7 @@ class Session:
 
     def _result(self, result: Any) -> None:
         """Tells what dbt has made of a node, unless its event has told it."""
-        if result.node.unique_id not in self._statuses:
+        if result.node.unique_id not in self._told:
             self._finished(
                 result.node,
                 str(result.status),
@@ -305,7 +335,7 @@ class Session:
             if self._project.path_of(node) in self._job.added and not is_test(node):
                 read = [self._label(up) for up in reads_of(node) if up in self._planned]
                 if read:
-                    yield f"{self._label(one)} was added since and reads {', '.join(read)}."
+                    yield f"{self._label(one)} was added since and reads {short_list(read)}."
         along = [
             one for one in (self._chosen.along if self._chosen else ()) if one in self._planned
         ]
@@ -332,7 +362,9 @@ class Session:
             done = self._project.invoke(["source", "freshness", *self._common])
         results = getattr(done.result, "results", None) or []
         return [
-            _staleness(one) for one in results if str(one.status) not in ("pass", "success")
+            _staleness(one, self._job.zone)
+            for one in results
+            if str(one.status) not in ("pass", "success")
         ] or (
             []
             if results
@@ -355,7 +387,7 @@ class Session:
             node=node.unique_id,
             name=name_of(node),
             type=str(node.resource_type),
-            materialized=str(getattr(node.config, "materialized", "")),
+            materialized=materialized_as(node),
             relation=(getattr(node, "relation_name", None) or "") if writes else "",
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
@@ -471,6 +503,10 @@ class Session:
             self._batches.named(event.data.description)
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
+        elif name == "JinjaLogWarning":  # of a model's own: `exceptions.warn`
+            node = str((get_node_info() or {}).get("unique_id", ""))  # of this thread
+            text = f"{self._label(node)}: {event.info.msg}" if node else event.info.msg
+            self._tell("log", level="warn", text=text)
 
     def _started(self, unique_id: str, more: Mapping[str, Any]) -> None:
         self._tell(
@@ -484,9 +520,7 @@ class Session:
     def _interrupted(self) -> bool:
         """Whether dbt is failing fast: what is under way then is ended, and told as an error first
         (`server closed the connection`), and in the results as skipped."""
-        return bool(get_flags().FAIL_FAST) and any(
-            one not in PASSED | {"skipped"} for one in self._statuses.values()
-        )
+        return bool(get_flags().FAIL_FAST) and self._causes.any_failed
 
     def _finished(
         self,
@@ -509,12 +543,14 @@ class Session:
             status=status,
             seconds=round(seconds, 3),
             rows=failures if is_test else rows_of(response),
-            message=with_remedy(node, status, message),
+            message=self._reason(node, status, message),
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
+            materialized=materialized_as(node),
             **more,
         )
-        self._statuses[node.unique_id] = status
+        self._told.add(node.unique_id)
+        self._causes.finished(node.unique_id, status)
 
     def _compiled(self, unique_id: str) -> str:
         """Where dbt writes a node's compiled SQL, from the run's folder; empty for a seed."""
@@ -524,31 +560,27 @@ class Session:
         return str(node.get_target_write_path("target", "compiled"))
 
     def _because(self, node: Any) -> str:
-        """What failed nearest to it: a unit test of its own, a node it reads, a test on one; or a
-        hook at the start, after which dbt may skip everything."""
-        seen: set[str] = set()
-        line = [node.unique_id, *reads_of(node)]
-        while line:
-            upstream = line.pop(0)
-            if upstream in seen:
-                continue
-            seen.add(upstream)
-            for suspect in (upstream, *self._tests_of.get(upstream, ())):
-                if self._statuses.get(suspect, "success") not in PASSED | {"skipped"}:
-                    return self._label(suspect)
-            line += reads_of(self._node(upstream))
-        hooks = (one for one in list(self._statuses) if one.startswith("operation."))
-        return next((self._label(one) for one in hooks if self._statuses[one] not in PASSED), "")
+        cause = self._causes.of(node.unique_id)
+        return self._label(cause) if cause else ""
+
+    def _reason(self, node: Any, status: str, message: str) -> str:
+        """What dbt says of a node, the words that it quotes first; and what is to be done."""
+        if status in PASSED:
+            return message
+        remedies = (
+            remedy_of(node, status, message),
+            self._relations_missing(message) if status == "error" else "",
+        )
+        return "\n\n".join(filter(None, (words_first(message), *remedies)))
+
+    def _relations_missing(self, message: str) -> str:
+        error = server_errors.last_in(message)
+        return self._relations.remedy(error) if error else ""
 
     @cached_property
-    def _tests_of(self) -> dict[str, list[str]]:
-        """The planned tests on each node; asked for only after `plan`."""
-        tests: dict[str, list[str]] = {}
-        for one in self._planned.values():
-            if str(one.resource_type) in ("test", "unit_test"):
-                for parent in reads_of(one):
-                    tests.setdefault(parent, []).append(one.unique_id)
-        return tests
+    def _relations(self) -> Relations:
+        built = (one for one in self._manifest.nodes.values() if str(one.resource_type) in WRITTEN)
+        return Relations(built, self._manifest.sources.values(), self._warehouse.folding)
 
     def _label(self, unique_id: str) -> str:
         node = self._node(unique_id)
@@ -559,22 +591,23 @@ class Session:
         self._events.write(json.dumps(scrub_told(told)) + "\n")
 
 
-def _staleness(result: Any) -> str:
+def _staleness(result: Any, zone: str) -> str:
     """One sentence on a source that is not fresh, or of which dbt cannot tell."""
     name = f"{result.node.source_name}.{result.node.name}"
     newest = getattr(result, "max_loaded_at", None)
+    if newest is not None and newest.year == 1:  # dbt's way to say so
+        return f"The source {name} is stale: it has no rows."
     if newest is None:
         return (
             f"dbt could not tell how fresh the source {name} is: {result.message or result.status}"
         )
     hours = result.age / 3600
-    return (
-        f"The source {name} is stale: its newest row is {hours:.0f} h old ({newest:%d %B %H:%M})."
-    )
+    when = Clock(ZoneInfo(zone)).say_with_zone(newest)
+    return f"The source {name} is stale: its newest row is {hours:.0f} h old ({when})."
 
 
 def message_of(error: BaseException | None) -> str:
-    return scrub(str(error).strip()) if error else "dbt gave no reason."
+    return words_first(scrub(str(error).strip())) if error else "dbt gave no reason."
 
 
 def rows_of(response: Mapping[str, Any]) -> int | None:
