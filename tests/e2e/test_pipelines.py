@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def test_a_pipeline_run_leaves_a_row_a_node_and_readable_lines(workspace: Worksp
     assert table["facts"]["status"] == "success" and table["facts"]["rows"] == 3
     assert "unique_facts_id" in table
     log = workspace.block_log("single_model_rerun", number)
-    assert '"message": "Plan: 3 nodes"' in log
+    assert '"message": "Plan: 3 nodes (' in log
     assert "success  facts" in log
     run = workspace.run_of(number)
     assert run.why == "the test asks" and run.request["models"] == ["facts"]
@@ -78,6 +79,16 @@ def test_a_variable_that_nothing_seems_to_read_is_warned_of(workspace: Workspace
     assert "Did you mean size" in workspace.block_log("single_model_rerun", number)
 
 
+def levels_in(log: str) -> dict[str, str]:
+    """By words of interest, the level of the last line of Mage's log that holds them."""
+    found = {}
+    for line in log.splitlines():
+        for words in ("division by zero", "error    facts", "success  numbers"):
+            if words in line and (level := re.search(r'"level": "(\w+)"', line)):
+                found[words] = level[1]
+    return found
+
+
 def test_a_failure_fails_run_block_and_pipeline_and_retry_reruns_only_what_is_left(
     workspace: Workspace,
 ) -> None:
@@ -88,8 +99,12 @@ def test_a_failure_fails_run_block_and_pipeline_and_retry_reruns_only_what_is_le
     assert failed.state is RunState.ERROR
     table = workspace.table(number)
     assert table["facts"]["status"] == "error" and "division by zero" in table["facts"]["why"]
-    assert table["totals"]["why"] == "skipped because facts did not pass"
-    assert "division by zero" in workspace.block_log("daily_full_build", number)
+    (skipped,) = [one for one in table.values() if one["status"] == "skipped"]
+    assert skipped["why"] == "skipped because facts did not pass"
+    assert {"totals", "facts_view"} <= set(skipped["node"].split(", "))
+    levels = levels_in(workspace.block_log("daily_full_build", number))
+    assert levels["division by zero"] == levels["error    facts"] == "ERROR"
+    assert levels["success  numbers"] == "INFO"
 
     # Not repaired: the retry reruns what is left, and fails again.
     workspace.retry(number)

@@ -141,7 +141,7 @@ def test_a_morning_that_has_not_begun_is_told_at_the_deadline_and_once(world: Wo
     world.restart()
     world.watcher.look(world.clock("10:00"))
     world.watcher.look(world.clock("10:10"))
-    title = f"Daily build of {today} has not begun (at 09:00)"
+    title = f"Daily build of {today} has not begun (at 09:00 KST)"
     assert world.told() == [(f"overdue:{today}", title)]
     assert "no commit of dbt-metric is ready" in world.bodies()
 
@@ -173,7 +173,7 @@ def test_one_that_runs_or_waits_says_how_far_and_for_whom_and_its_end_is_told(
     waiting = "waiting for fct_orders, being written by run x"
     run = world.run(RunState.QUEUED, waiting, cause="schedule", morning=today)
     world.watcher.look(world.clock("09:00"))
-    assert world.told() == [(f"overdue:{today}", f"Daily build of {today} waits (at 09:00)")]
+    assert world.told() == [(f"overdue:{today}", f"Daily build of {today} waits (at 09:00 KST)")]
     assert waiting in world.bodies() and f"show {run}" in world.bodies()
     world.ledger.state(run, RunState.SUCCESS)
     world.watcher.look()
@@ -189,7 +189,7 @@ def test_a_running_one_says_how_many_nodes_are_done(world: World) -> None:
     done = {"node": "model.a", "name": "a", "type": "model", "status": "success"}
     world.ledger.event(run, now, "node_finished", done)
     world.watcher.look(world.clock("09:00"))
-    assert world.told()[0][1] == f"Daily build of {today} is running: 1 of 3 nodes (at 09:00)"
+    assert world.told()[0][1] == f"Daily build of {today} is running: 1 of 3 nodes (at 09:00 KST)"
 
 
 def test_one_that_is_over_in_time_is_no_news(world: World) -> None:

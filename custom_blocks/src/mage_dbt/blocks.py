@@ -7,8 +7,10 @@ block's output and fails. dbt is never its child: the run goes on whatever happe
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,19 +166,25 @@ def _retry(
 
 def _preview(client: RunnerClient, request: Request) -> pd.DataFrame:
     plan = client.plan(request)
-    commit, count = plan["commit"][:7], len(plan["nodes"])
-    _say(f"Preview: nothing is changed. On {commit}, {count} models and tests would run:")
+    told = report.planned(plan["nodes"], plan["counted"], plan["hooks"])
+    _say(f"Preview: nothing is changed. On {plan['commit'][:7]} would run {told}:")
     found = report.plan_rows(plan)
     for line in (*report.plan_lines(plan), *report.columns(found)):
         _say(line)
     return pd.DataFrame(found)
 
 
-def _say(text: str) -> None:
-    """One log row a line: Mage makes a row of each argument of print."""
+def _say(text: str, level: int = logging.INFO) -> None:
+    """One log row a line, at its level. While a pipeline runs, Mage's standard output is a log that
+    takes everything as INFO; the logger behind it takes any level."""
+    log = getattr(sys.stdout, "logger", None)
     for line in text.splitlines():
-        if line.strip():
+        if not line.strip():
+            continue
+        if log is None or level == logging.INFO:
             print(line)
+        else:
+            log.log(level, line, **getattr(sys.stdout, "logging_tags", {}))
 
 
 def _cause(kwargs: Mapping[str, Any]) -> Cause:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
 from mage_dbt import report
 from mage_dbt.alerts import trial
 from mage_dbt.client import RunnerClient
+from mage_dbt.clock import Clock
 from mage_dbt.errors import BadVariable, RunnerUnreachable, WorkspaceError
 from mage_dbt.home import Home
 from mage_dbt.request import Cause, Operation, Request
-from mage_dbt.run import PASSED, Run, RunState
+from mage_dbt.run import LONGEST_TITLE, PASSED, Run, RunState
 from mage_dbt.settings import Settings
 from mage_dbt.windows import END_FLAG, START_FLAG
 
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.load()
         client = RunnerClient(Home(settings.workspace_home).runner_socket)
+        options.clock = Clock(ZoneInfo(settings.daily_build_timezone))
         return int(options.verb(client, options))
     except WorkspaceError as error:
         if options.json:
@@ -199,7 +203,8 @@ def _plan(client: RunnerClient, options: Any) -> int:
     plan = client.plan(_request(options))
     if options.json:
         return _print_json(plan)
-    print(f"{len(plan['nodes'])} nodes at {plan['commit'][:7]}; nothing is changed by looking.\n")
+    told = report.planned(plan["nodes"], plan["counted"], plan["hooks"])
+    print(f"{told} at {plan['commit'][:7]}; nothing is changed by looking.\n")
     _print(report.columns(report.plan_rows(plan)))
     print()
     _print(report.plan_lines(plan))
@@ -208,7 +213,7 @@ def _plan(client: RunnerClient, options: Any) -> int:
 
 
 def _start(client: RunnerClient, options: Any) -> int:
-    def say(text: str) -> None:
+    def say(text: str, level: int = logging.INFO) -> None:
         print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
 
     run = client.submit(_request(options))
@@ -224,24 +229,31 @@ def _runs(client: RunnerClient, options: Any) -> int:
     runs = client.runs(options.limit)
     if options.json:
         return _print_json([one.summary() for one in runs])
-    _print(report.columns([_run_row(one) for one in runs]) if runs else ["No run yet."])
+    _print(
+        report.columns([_run_row(one, options.clock) for one in runs]) if runs else ["No run yet."]
+    )
     return 0
 
 
-def _run_row(run: Run) -> dict[str, Any]:
+def _run_row(run: Run, clock: Clock) -> dict[str, Any]:
     counts = run.counts()
     wrong = sum(count for status, count in counts.items() if status not in PASSED)
     return {
         "run": run.id,
         "state": run.state,
-        "what": _what(run),
+        "what": _short(_what(run)),
         "nodes": run.planned_nodes,
         "not passed": wrong or "",
         "seconds": None if run.seconds is None else round(run.seconds, 1),
         "commit": run.commit[:7],
         "by": run.caller,
-        "asked": _local(run.asked_at),
+        "asked": clock.say_in_full(run.asked_at),
     }
+
+
+def _short(text: str) -> str:
+    """In a list; `show` has all of it."""
+    return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"
 
 
 def _what(run: Run) -> str:
@@ -257,7 +269,7 @@ def _show(client: RunnerClient, options: Any) -> int:
     facts = {
         "run": run.id,
         "operation": _what(run),
-        "asked": f"{_local(run.asked_at)} by {run.caller} ({run.cause})",
+        "asked": f"{options.clock.say_in_full(run.asked_at)} by {run.caller} ({run.cause})",
         "why": run.why,
         "commit": f'{run.commit[:7]} "{run.commit_subject}"',
         "dbt": f"{run.dbt_version}, target {run.target}",
@@ -296,14 +308,15 @@ def _status(client: RunnerClient, options: Any) -> int:
         return 2
     if options.json:
         return _print_json(status)
-    _print(_status_lines(status))
+    _print(_status_lines(status, options.clock))
     return 0
 
 
-def _status_lines(status: dict[str, Any]) -> Iterator[str]:
+def _status_lines(status: dict[str, Any], clock: Clock) -> Iterator[str]:
     live, broken, sync = status["live"], status["broken"], status["sync"] or {}
     if live:
         yield f'live      {live["sha"][:7]} "{live["subject"]}" by {live["author"]}'
+        yield f"holds     {live['holds']}"
         if live["behind"]:
             yield f"          {live['behind']} commits behind the repository"
         yield f"dbt       {live['dbt_version']} on {live['adapter']}, target {live['target']}"
@@ -313,24 +326,25 @@ def _status_lines(status: dict[str, Any]) -> Iterator[str]:
     if status["preparing"]:
         yield f"parsing   {status['preparing'][:7]}"
     if broken:
-        since = datetime.fromtimestamp(broken["since"]).astimezone()
+        since = clock.say_in_full(datetime.fromtimestamp(broken["since"], UTC))
         word, by = ("not ready", "") if broken["by_machine"] else ("broken", broken["author"])
         yield (
             f'{word:<9} {broken["sha"][:7]} "{broken["subject"]}"{by and f" by {by}"}, '
-            f"since {_local(since)}"
+            f"since {since}"
         )
         yield f"          {broken['message']}"
         yield f"          {broken['hint']}"
     elif last := status["last_broken"]:
-        at = _local(datetime.fromisoformat(last["at"]))
+        at = clock.say_in_full(datetime.fromisoformat(last["at"]))
         yield f'repaired  {last["sha"][:7]} "{last["subject"]}" was broken on {at}'
     if status["ledger_error"]:
         yield f"ledger    {status['ledger_error']}"
     if sync.get("error"):
         yield f"git       {sync['error']}"
-    yield f"morning   next build {status['next_morning']}"
+    morning = datetime.fromisoformat(status["next_morning"])
+    yield f"morning   next build {clock.say_with_zone(morning)}"
     for run in status["active_runs"]:
-        yield f"{str(run.get('state', 'running')).lower():<10}{_going_on(run)}"
+        yield f"{str(run.get('state', 'running')).lower():<10}{_going_on(run, clock)}"
     if not status["active_runs"]:
         yield "running   nothing"
     for line in [*status["alerts"]["told"], *status["alerts"]["problems"]]:
@@ -349,16 +363,12 @@ def _alert_test(client: RunnerClient, options: Any) -> int:
     return 1 if any(one.problem for one in tried) else 0
 
 
-def _going_on(run: dict[str, Any]) -> str:
+def _going_on(run: dict[str, Any], clock: Clock) -> str:
     if "title" not in run:  # the ledger is away
         return str(run["run"])
-    since = _local(datetime.fromisoformat(run["since"]))
+    since = clock.say_in_full(datetime.fromisoformat(run["since"]))
     told = f"{run['title']}, run {run['run']}, since {since}, asked for by {run['caller']}"
     return f"{told}: {run['detail']}" if run["detail"] else told
-
-
-def _local(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _print(lines: Any) -> None:

@@ -215,7 +215,11 @@ class Settings:
         "A folder of files named NOTEBOOK_…, for what notebooks may know. See docs/secrets.md.",
     )
     daily_build_at: time = _setting("08:00", _clock, "When the daily build starts, local time.")
-    daily_build_timezone: str = _setting("Asia/Seoul", _zone, "The time zone of that clock.")
+    daily_build_timezone: str = _setting(
+        "Asia/Seoul",
+        _zone,
+        "The time zone of that clock, and of every time that people read, which names it.",
+    )
     morning_build_over_by: time | None = _setting(
         None,
         _clock,

@@ -21,6 +21,7 @@ from mage_dbt.alerts.last_change import last_change
 from mage_dbt.alerts.post import Patience, Post
 from mage_dbt.commit import Commit
 from mage_dbt.commits import Broken
+from mage_dbt.counts import number
 from mage_dbt.errors import LedgerUnreachable
 from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
@@ -183,7 +184,7 @@ class Watcher:
         overdue = f"overdue:{run.morning}"
         key = f"recovery:{overdue}"
         if run.morning and self._book.known([overdue, key]) == {overdue}:
-            by = f"{self._deadline.over_by:%H:%M}"
+            by = self._over_by(date.fromisoformat(run.morning))
             text = message.done_after_all(run, by, self._link(run), self._zone)
             yield Alert(key, run.asked_at, text, run.id, story)
 
@@ -205,7 +206,7 @@ class Watcher:
         if run is None and not was_up and now < self._started + SETTLE:
             return
         key = f"overdue:{day}"
-        by = f"{self._deadline.over_by:%H:%M}"
+        by = self._over_by(day)
         if self._book.known([key]):
             pass
         elif run is None and self._expected(day):
@@ -216,6 +217,10 @@ class Watcher:
             text = message.overdue(day, by, _stand(run), run.detail, self._link(run), run.id)
             yield Alert(key, now, text, run.id, run.id)
         self._overdue_done = day  # only now: what the ledger did not take is told at the next look
+
+    def _over_by(self, day: date) -> str:
+        """`09:00 KST`."""
+        return f"{self._deadline.over_at(day).astimezone(self._zone):%H:%M %Z}"
 
     def _expected(self, day: date) -> bool:
         """Whether a build of `day` that has not begun is news."""
@@ -270,6 +275,6 @@ class Watcher:
 
 def _stand(run: Run) -> str:
     if run.state is RunState.RUNNING:
-        done = sum(one.type != "operation" for one in run.nodes)
-        return f"is running: {done} of {len(run.planned)} nodes"
+        done = number(one.kind for one in run.nodes if one.type != "operation")
+        return f"is running: {done} of {run.planned_nodes} nodes"
     return "waits" if run.state is RunState.QUEUED else "is starting"

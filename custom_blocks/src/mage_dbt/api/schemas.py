@@ -146,9 +146,13 @@ class NodeResult(Answer):
     status: str = Field(description="dbt's: success, pass, warn, error, fail, skipped, …")
     seconds: float
     rows: int | None = Field(description="Rows the statement reported; failures for a test.")
-    message: str
+    message: str = Field(
+        description="Of a failure the database's own words, with their line breaks; then where it "
+        "happened, and what to do where that is known, each after an empty line."
+    )
     because: str = Field(description="For a skipped node: the upstream that failed.")
     relation: str
+    materialized: str = Field(description="How dbt builds it; empty for what is not built.")
 
 
 class PlannedNode(Answer):
@@ -189,6 +193,8 @@ class Plan(Answer):
     )
     target: str
     nodes: list[PlannedNode]
+    counted: int = Field(description="How many they are as dbt counts: without ephemeral models.")
+    hooks: int = Field(description="How many hooks of the project dbt runs around them.")
     writes: list[str] = Field(description="The tables and views it creates, replaces or fills.")
     estimated_seconds: float | None = Field(description="Of the nodes whose time is known.")
     estimated_nodes: int = Field(description="Of how many nodes the time is known.")
@@ -230,8 +236,11 @@ class RunRow(Answer):
     follows: str | None = Field(description="The run whose failed nodes this one runs again.")
     morning: str | None = Field(description="The local date whose daily build this is.")
     late_seconds: int
-    planned_nodes: int
-    counts: dict[str, int] = Field(description="How many nodes have each status so far.")
+    planned_nodes: int = Field(description="As dbt counts them: without ephemeral models.")
+    counts: dict[str, int] = Field(
+        description="How many nodes have each status so far, as dbt counts them: without ephemeral "
+        "models, with hooks."
+    )
     links: RunLinks
 
 
