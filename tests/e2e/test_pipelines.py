@@ -81,7 +81,7 @@ def test_a_variable_that_nothing_seems_to_read_is_warned_of(workspace: Workspace
 
 def levels_in(log: str) -> dict[str, str]:
     """By words of interest, the level of the first line of Mage's log that holds them."""
-    found = {}
+    found: dict[str, str] = {}
     for line in log.splitlines():
         for words in ("division by zero", "error    facts", "success  numbers"):
             if words in line and (level := re.search(r'"level": "(\w+)"', line)):
