@@ -9,8 +9,9 @@ import sys
 
 import httpx
 
+from mage_dbt import report
 from mage_dbt.run import RunState
-from tests.harness.repository import git
+from tests.harness.repository import git, git_commit
 from tests.harness.runner import Runner
 
 PROJECT = "steps"
@@ -126,6 +127,31 @@ def test_status_tells_the_live_commit_and_the_next_morning(runner: Runner) -> No
     data = json.loads(tool(runner, "status", "--json").stdout)
     assert data["live"]["models"] == 6
     assert {one["name"] for one in data["processes"]} >= {"postgres", "runner", "git-sync"}
+
+
+def test_what_dbt_warned_of_while_parsing_is_in_status_plan_and_run(runner: Runner) -> None:
+    before = git(runner.repository, "rev-parse", "HEAD")
+    misspelt = runner.repository / "models" / "misspelt.yml"
+    misspelt.write_text(MISSPELT)
+    runner.live(git_commit(runner.repository, "Test a misspelt model"))
+    headline = f"2 warnings while parsing, 2 new since {before[:7]}"
+    dropped = "depends on a node named 'nmubers' in package '' which was not found"
+    status = tool(runner, "status").stdout
+    assert f"dbt       {headline}\n          New: " in status and dropped in status
+    plan = tool(runner, "plan", "--select", "apart").stdout
+    assert f"Warning: {headline}\nWarning: dbt: New: " in plan and dropped in plan
+    run = tool(runner, "run", "--select", "apart").stdout
+    assert f"Warning: {headline}\nWarning: dbt: New: " in run and dropped in run
+    misspelt.unlink()
+    runner.live(git_commit(runner.repository, "Test it no more"))
+    assert "while parsing" not in tool(runner, "status").stdout
+
+
+MISSPELT = """models:
+  - name: nmubers
+    columns:
+      - {name: id, data_tests: [not_null]}
+"""
 
 
 def test_over_tcp_nothing_answers_without_the_token_but_ping(runner: Runner) -> None:

@@ -18,6 +18,7 @@ from mage_dbt.alerts import trial
 from mage_dbt.client import RunnerClient
 from mage_dbt.errors import BadVariable, RunnerUnreachable, WorkspaceError
 from mage_dbt.home import Home
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.request import Cause, Operation, Request
 from mage_dbt.run import PASSED, Run, RunState
 from mage_dbt.settings import Settings
@@ -305,9 +306,10 @@ def _status_lines(status: dict[str, Any]) -> Iterator[str]:
     if live:
         yield f'live      {live["sha"][:7]} "{live["subject"]}" by {live["author"]}'
         if live["behind"]:
-            yield f"          {live['behind']} commits behind the repository"
+            yield f"          {report.commits(live['behind'])} behind the repository"
         yield f"dbt       {live['dbt_version']} on {live['adapter']}, target {live['target']}"
         yield from (f"note      {text}" for text in live["notes"])
+        yield from _parse_warning_lines(live["parse_warnings"])
     else:
         yield "live      no commit is ready"
     if status["preparing"]:
@@ -337,6 +339,13 @@ def _status_lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"alerts    {line}"
     for process in status["processes"] or ():
         yield f"process   {process['name']:<10} {process['state']} (pid {process['pid']})"
+
+
+def _parse_warning_lines(told: dict[str, Any]) -> Iterator[str]:
+    warnings = ParseWarnings.from_json(told)
+    if warnings.total:
+        yield f"dbt       {warnings.headline()}"
+    yield from (f"          {text}" for text in warnings.lines())
 
 
 def _alert_test(client: RunnerClient, options: Any) -> int:

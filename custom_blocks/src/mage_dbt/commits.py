@@ -62,7 +62,7 @@ KEPT = 20
 JUST_PREPARED_SECONDS = 3600.0
 """A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
 
-FORM = 4
+FORM = 5
 """Format version of a commit's folder; a folder of another version is made again."""
 
 RETRY_SECONDS = 5.0
@@ -71,6 +71,9 @@ LONGEST_PAUSE = 60.0
 at first and, twice as long each time, at most."""
 
 PREPARE_SECONDS = 1800.0
+
+LOOK_BACK = 500
+"""How many commits back one that is ready is looked for, to compare dbt's warnings with."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at a link that has not changed: profile, secrets and parent may have."""
@@ -451,9 +454,34 @@ class Commits:
                 graph=key.digest,
                 **facts(told["graph"]),
             )
+            commit = self._with_news(commit, profile)
             _write_ready(commit)
             self._warm.adopt(key, parent.keep())
         return commit
+
+    def _with_news(self, commit: Commit, profile: Profile) -> Commit:
+        """The new commit, with which of dbt's warnings the ready one before it did not have."""
+        warnings = commit.parse_warnings
+        before = self._before(commit.sha, profile) if warnings.total else None
+        if before is None:
+            return commit
+        if before.sha == commit.sha:  # parsed in another way, by another version of dbt say
+            found = warnings.instead_of(before.parse_warnings)
+        else:
+            found = warnings.after(before.parse_warnings, before.sha)
+        return replace(commit, parse_warnings=found)
+
+    def _before(self, sha: str, profile: Profile) -> Commit | None:
+        """The commit that was ready before this one; by git, where it was not the live one."""
+        live = self._live
+        if live and (sha == self._preparing or self.history.contains(sha, live.sha)):
+            return live
+        for one in self.history.before(sha, LOOK_BACK):
+            try:
+                return Commit.read(self._folder(one, profile))
+            except FileNotFoundError:
+                continue
+        return None
 
     def _ask_again(self, commit: Commit, key: Key, variables: Mapping[str, Any]) -> Commit:
         """What dbt makes of a ready commit with another graph; a run's worker tells it."""

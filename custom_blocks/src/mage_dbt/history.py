@@ -65,6 +65,11 @@ class History:
         counted = self._git("rev-list", "--count", f"{older}..{newer}")
         return int(counted.stdout) if counted.returncode == 0 else None
 
+    def before(self, sha: str, most: int) -> list[str]:
+        """The commits that `sha` came from, nearest first, at most that many."""
+        listed = self._git("rev-list", "--skip=1", f"--max-count={most}", sha)
+        return listed.stdout.split() if listed.returncode == 0 else []
+
     def changes(self, old: str, new: str, subdir: str) -> Changes | None:
         """What was renamed and added from `old` to `new`; None when git cannot compare them.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.variables import to_json
 
 
@@ -102,6 +103,8 @@ class Plan:
     """What the commit differs in from the newest; None for the newest itself."""
     threads: int = 1
     """How many nodes dbt runs at once, by the profile."""
+    parse_warnings: ParseWarnings = ParseWarnings()
+    """What dbt warned of while it parsed the graph that runs."""
 
     @property
     def writes(self) -> frozenset[str]:
@@ -142,4 +145,5 @@ class Plan:
             "differs": self.differs.to_json() if self.differs else None,
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "parse_warnings": self.parse_warnings.to_json(),
         }

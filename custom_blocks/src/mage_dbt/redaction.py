@@ -58,7 +58,7 @@ def scrub_data(data: Any) -> Any:
     return scrubbed(data)
 
 
-FREE_TEXT = frozenset(("message", "text", "hint", "warnings", "notes"))
+FREE_TEXT = frozenset(("message", "text", "hint", "warnings", "notes", "parse_warnings"))
 """What a worker tells in sentences. All else it tells identifies (ids, names, relations, paths) or
 is a word of dbt's (statuses, kinds), and is compared: it stays as it is, whatever it holds."""
 

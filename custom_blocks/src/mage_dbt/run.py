@@ -14,6 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mage_dbt.parse_warnings import ParseWarnings
+
 RUN_ID = re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b")
 """A run's id inside any text: the UTC time it was asked for, and six random hex digits."""
 
@@ -132,6 +134,8 @@ class Run:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What was decided for the reader, such as what a rerun leaves out and why."""
+    parse_warnings: ParseWarnings = ParseWarnings()
+    """What dbt warned of while it parsed; empty in a list."""
     nodes: tuple[NodeResult, ...] = field(default=())
     """What became of each node; empty in a list, which has `totals` and `planned_nodes`."""
     totals: Mapping[str, int] = field(default_factory=dict)
@@ -176,6 +180,8 @@ class Run:
         values["planned"] = tuple(data.get("planned", ()))
         values["warnings"] = tuple(data.get("warnings", ()))
         values["notes"] = tuple(data.get("notes", ()))
+        if "parse_warnings" in data:
+            values["parse_warnings"] = ParseWarnings.from_json(data["parse_warnings"])
         values["nodes"] = tuple(NodeResult.from_json(one) for one in data.get("nodes", ()))
         values["totals"] = {} if values["nodes"] else dict(data.get("counts", {}))
         return cls(**values)
@@ -183,7 +189,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """`to_json` without what grows with the number of nodes."""
         data = self.to_json()
-        for name in ("planned", "warnings", "notes", "nodes"):
+        for name in ("planned", "warnings", "notes", "parse_warnings", "nodes"):
             del data[name]
         return data
 
@@ -196,6 +202,7 @@ class Run:
             "planned": list(self.planned),
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "parse_warnings": self.parse_warnings.to_json(),
             "nodes": [one.to_json() for one in self.nodes],
             "planned_nodes": self.planned_nodes or len(self.planned),
             "counts": self.counts(),

@@ -177,6 +177,27 @@ class Differs(Answer):
     only_in_newest: list[str]
 
 
+class ParseWarning(Answer):
+    """One sentence of dbt's."""
+
+    text: str
+    times: int = Field(description="How often; of each kind of deprecation dbt says the first.")
+    deprecation: bool
+    new: bool = Field(description="Whether the ready commit before did not have it.")
+    only_here: bool = Field(
+        description="Of a run: whether its commit does not have it with other variables."
+    )
+
+
+class ParseWarnings(Answer):
+    """What dbt warned of while it parsed."""
+
+    total: int
+    new: int
+    since: str = Field(description="SHA of the ready commit before; empty without one.")
+    shown: list[ParseWarning] = Field(description="New ones first; at most 500.")
+
+
 class Plan(Answer):
     """What a run would do, in order."""
 
@@ -196,6 +217,7 @@ class Plan(Answer):
     differs: Differs | None = Field(description="None for the newest commit.")
     warnings: list[str]
     notes: list[str] = Field(description="What was decided, such as what a rerun leaves out.")
+    parse_warnings: ParseWarnings
 
 
 class RunLinks(Answer):
@@ -241,6 +263,7 @@ class Run(RunRow):
     planned: list[str] = Field(description="Names of the planned nodes, in order.")
     warnings: list[str]
     notes: list[str] = Field(description="What was decided, such as what a rerun leaves out.")
+    parse_warnings: ParseWarnings
     nodes: list[NodeResult]
 
 

@@ -19,6 +19,7 @@ from mage_dbt.ledger import run_node
 from mage_dbt.ledger.listing import RunFilter
 from mage_dbt.ledger.run_node import RunNode
 from mage_dbt.ledger.text import keep_storable
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
 from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
@@ -40,11 +41,12 @@ RECONNECT_SECONDS = 2.0
 gives up, and whoever asks next has it try at once. The runner asks every second."""
 
 RUN = """
-select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
-    select data -> 'notes' from ledger.event
-    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
-) as notes
+select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, plan.notes, plan.parse_warnings
 from ledger.run_now
+left join lateral (
+    select data -> 'notes' as notes, data -> 'parse_warnings' as parse_warnings from ledger.event
+    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
+) as plan on true
 left join lateral (
     select jsonb_agg(to_jsonb(node_result) - 'run' - 'at' order by node_result.at) as nodes
     from ledger.node_result where node_result.run = run_now.id
@@ -60,6 +62,8 @@ where state = 'Success' and (
         where first.id = run_now.follows and first.morning is not null
     )
 )
+select finished_at from ledger.run_now
+where state = 'Success' and id in (select id from story)
 order by asked_at desc limit 1
 """
 
@@ -487,7 +491,7 @@ class Ledger:
                 " and lower(status::text) = 'cancelled'",
                 [list(mage_runs)],
             ).fetchall()
-        return [row["id"] for row in rows]
+        return {row["id"]: row["by"] for row in rows}
 
     def ask_to_cancel(self, run: str, by: str) -> None:
         """For the runner that carries the run, which may be another one."""
@@ -667,6 +671,11 @@ def _run(row: Mapping[str, Any]) -> Run:
         planned=tuple(row["planned"]),
         warnings=tuple(row["warnings"]),
         notes=tuple(row.get("notes") or ()),
+        parse_warnings=(
+            ParseWarnings.from_json(row["parse_warnings"])
+            if row.get("parse_warnings")
+            else ParseWarnings()
+        ),
         nodes=tuple(NodeResult.from_json(one) for one in row["nodes"]),
         totals=row.get("totals", {}),
         planned_nodes=row.get("planned_nodes", 0),

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -37,7 +36,7 @@ class Execution(threading.Thread):
         self,
         run: str,
         job: Job,
-        notices: tuple[str, ...],
+        told_with: Callable[[Plan], Plan],
         ledger: Ledger,
         line: Line,
         over: Callable[[str], None],
@@ -47,7 +46,7 @@ class Execution(threading.Thread):
         super().__init__(name=f"run {run}", daemon=True)
         self.run_id = run
         self.job = job
-        self._notices = notices
+        self._told_with = told_with
         self._ledger = ledger
         self._line = line
         self._over = over
@@ -170,7 +169,7 @@ class Execution(threading.Thread):
             return self._worker
 
     def _tell_plan(self, plan: Plan, worker: Worker) -> Plan:
-        plan = replace(plan, warnings=(*self._notices, *plan.warnings))
+        plan = self._told_with(plan)
         told = _plan_event(plan) | {"worker": worker.how}
         self._write(lambda: self._ledger.event(self.run_id, _now(), "plan", told))
         return plan
@@ -231,6 +230,7 @@ def _plan_event(plan: Plan) -> dict[str, Any]:
         "digest": plan.digest,
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
+        "parse_warnings": plan.parse_warnings.to_json(),
         "nodes": [node.to_json() for node in plan.nodes],
     }
 

@@ -322,8 +322,7 @@ class Runner:
         self._dispose(worker, folder)
         plan = preview.with_estimates(plan, self._ledger)
         plan = replace(
-            plan,
-            warnings=(*order.notices, *plan.warnings),
+            order.told_with(plan),
             differs=preview.differs(order.commit, self._commits.live, self._commits.history),
             waits_for=tuple(self._line.would_wait(plan.writes, plan.reads)),
         )
@@ -399,7 +398,7 @@ class Runner:
         execution = Execution(
             run,
             job,
-            order.notices,
+            order.told_with,
             self._ledger,
             self._line,
             self._over,

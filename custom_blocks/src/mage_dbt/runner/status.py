@@ -43,6 +43,7 @@ def tell(
             "adapter": live.adapter,
             "target": live.target,
             "notes": list(live.notes),
+            "parse_warnings": live.parse_warnings.to_json(),
             "behind": commits.behind(),
         },
         "published": commits.published(),

@@ -9,14 +9,13 @@ dbt's own output goes to standard error. Events are appended to a file, with sec
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import IO
 
 from mage_dbt.redaction import scrub_told
 from mage_dbt.text import ascii_json
-from mage_dbt.worker import DESCRIBE, Job, fork_server, parent
+from mage_dbt.worker import DESCRIBE, Job, fork_server, parent, partial_parse
 from mage_dbt.worker.describe import describe
 from mage_dbt.worker.orders import Orders
 from mage_dbt.worker.project import NotParsed, Project
@@ -49,9 +48,8 @@ def _run(job: Job, answer: IO[str]) -> None:
     name_sessions(job.run, job.caller)
     target = job.folder / "target"
     target.mkdir(exist_ok=True)
-    partial_parse = job.parsed / "partial_parse.msgpack"
-    if partial_parse.exists() and not job.fresh:
-        shutil.copy(partial_parse, target)
+    if not job.fresh:
+        partial_parse.bring(job.parsed, target)
     common = arguments_of(job)
     try:
         project = Project.parse(common)

@@ -38,6 +38,7 @@ def describe(project: Project) -> dict[str, Any]:
             if str(node.resource_type) in ("model", "seed", "snapshot")
         ],
         "nodes": list(_known_nodes(project)),
+        "parse_warnings": project.warnings.to_json(),
     }
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import IO, Any, Protocol
 
 from mage_dbt.errors import BadSelection, RequestError, Unavailable, WorkspaceError
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.worker import Job
 from mage_dbt.worker.orders import HOLD, START
@@ -68,6 +69,7 @@ class ProcessWorker:
             variables=self._job.variables,
             target=self._job.target,
             threads=answer["threads"],
+            parse_warnings=ParseWarnings.from_json(answer["parse_warnings"]),
         )
 
     def describe(self) -> dict[str, Any]:

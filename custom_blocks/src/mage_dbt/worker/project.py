@@ -29,9 +29,12 @@ from dbt.task.runnable import GraphRunnableTask
 from dbt.version import __version__
 from dbt_common.events.base_types import EventMsg
 
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.redaction import scrub
+from mage_dbt.worker import partial_parse
 from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
+from mage_dbt.worker.parse_warnings import ParseListener
 
 if TYPE_CHECKING:
     from mage_dbt.worker.chosen import Chosen
@@ -91,6 +94,8 @@ class Project:
         self._places: dict[str, str] | None = None
         self.read: tuple[str, ...] = ()
         """Folders, from that of dbt_project.yml, in which dbt looks for files; after `warm`."""
+        self.warnings = ParseWarnings()
+        """What dbt warned of while it parsed."""
         self._graphs: dict[tuple[bool, bool], Graph] = {}
         """By whether it has edges of tests, and whether they are those of dbt's faster way."""
         self._compile = Compiler.compile
@@ -134,11 +139,12 @@ class Project:
                 from mage_dbt.worker.clock_reads import clock_reads
 
                 found = stack.enter_context(clock_reads())
-            parsed = dbtRunner().invoke(["parse", *arguments])
+            parsed, warnings = _parsed(arguments)
         if not parsed.success or not isinstance(parsed.result, Manifest):
             raise _not_parsed(parsed)
         project = cls(parsed.result)
         project.clock = tuple(found)
+        project.warnings = warnings
         return project
 
     def learn_places(self, config: Any) -> None:
@@ -228,6 +234,25 @@ class Project:
         graph = plain.graph.copy()
         graph.add_edges_from(edges_of_tests(plain.graph, tests, others), edge_type=TEST_EDGE)
         return CompiledGraph(graph)
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[dbtRunnerResult, ParseWarnings]:
+    """dbt's parse, and all that it warns of: of what it takes from a partial parse it does not warn
+    again, so it takes all of that, whose warnings are known, or nothing."""
+    target: Path | None = None
+    if "--target-path" in arguments:
+        target = Path(arguments[arguments.index("--target-path") + 1])
+    listener = ParseListener()
+    parsed = dbtRunner(callbacks=[listener]).invoke(["parse", *arguments])
+    if target and listener.reads_saved and (saved := partial_parse.read_warnings(target)):
+        return parsed, saved
+    if parsed.success and (listener.reads_saved or listener.reads_some):
+        listener = ParseListener()
+        parsed = dbtRunner(callbacks=[listener]).invoke(["parse", "--no-partial-parse", *arguments])
+    found = listener.found()
+    if target and parsed.success:
+        partial_parse.write_warnings(target, found)
+    return parsed, found
 
 
 def _not_parsed(done: dbtRunnerResult) -> NotParsed:

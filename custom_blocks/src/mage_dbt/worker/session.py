@@ -169,6 +169,7 @@ class Session:
                 *([unknown] if unknown else ()),
             ],
             "threads": int(self._task.config.threads),
+            "parse_warnings": self._project.warnings.to_json(),
         }
 
     def _look_again(self, waited: float) -> None:

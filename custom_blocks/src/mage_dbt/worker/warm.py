@@ -30,7 +30,7 @@ from mage_dbt.home import Home
 from mage_dbt.plan import Plan
 from mage_dbt.settings import Settings
 from mage_dbt.variables import from_json, to_yaml
-from mage_dbt.worker import Job
+from mage_dbt.worker import Job, partial_parse
 from mage_dbt.worker.cold import ColdWorker, dbt_environment
 from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import ParentGone
@@ -288,9 +288,7 @@ class Warm:
             with self.parsing:
                 target = folder / "target"
                 target.mkdir(parents=True)
-                partial = parsed / "partial_parse.msgpack"
-                if partial.exists():
-                    shutil.copy(partial, target)
+                partial_parse.bring(parsed, target)
                 arguments = (
                     *key.dbt_arguments,
                     *("--target-path", str(target), "--log-path", str(folder / "logs")),
