@@ -16,6 +16,11 @@ from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
+SLOW_TO_PARSE = """
+{% for one in range(300) %}{% for other in range(90000) %}{% endfor %}{% endfor %}
+select 1 as id
+"""
+
 
 @pytest.fixture(autouse=True)
 def the_project_as_it_was(runner: Runner) -> Iterator[None]:
@@ -75,8 +80,49 @@ def test_a_failed_model_is_repaired_by_a_commit_and_the_story_tells_it(runner: R
         runner.ask(operation="rerun_failed", of=fixed.id)
     with pytest.raises(BadVariable, match="keeps the variables"):
         runner.ask(operation="rerun_failed", of=failed.id, variables={"size": 9})
-    with pytest.raises(Conflict, match="no daily build yet"):
+    with pytest.raises(Conflict, match="Nothing has built everything yet"):
         runner.ask(operation="rerun_failed")
+
+
+def test_a_rerun_asked_for_right_after_a_push_waits_for_that_commit(runner: Runner) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Repair facts slowly", facts=FACTS, slow=SLOW_TO_PARSE)
+    fixed = runner.run(operation="rerun_failed", of=failed.id)
+    assert fixed.state is RunState.SUCCESS and fixed.commit == pushed, fixed.detail
+    (waited,) = [text for text in fixed.notes if text.startswith("Waited ")]
+    assert f'for {pushed[:7]} "Repair facts slowly", which was being made ready.' in waited
+
+
+def test_a_run_that_does_not_wait_says_which_commit_it_uses_and_which_one_comes(
+    runner: Runner,
+) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Repair facts slowly again", facts=FACTS, slow=SLOW_TO_PARSE)
+    runner.until("it to be parsed", lambda status: status["preparing"] == pushed)
+    at_once = [
+        runner.ask(operation="rerun_failed", of=failed.id, wait_for_commit=False),
+        runner.ask(select="apart"),
+    ]
+    for run in map(runner.over, at_once):
+        assert run.commit == failed.commit
+        (told,) = [text for text in run.warnings if "is being made ready" in text]
+        assert f'{pushed[:7]} "Repair facts slowly again" is newer' in told
+        assert f'this run uses {failed.commit[:7]} "Break facts"' in told
+    waited = runner.run(select="apart", wait_for_commit=True)
+    assert waited.commit == pushed and not [one for one in waited.warnings if "newer" in one]
+
+
+def test_a_rerun_that_waits_for_a_commit_that_turns_out_broken_uses_the_one_there_is(
+    runner: Runner,
+) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Forget a brace", apart="select {{ ref('numbers') ")
+    again = runner.run(operation="rerun_failed", of=failed.id)
+    assert again.commit == failed.commit
+    assert [
+        text for text in again.notes if f'for {pushed[:7]} "Forget a brace", which is not' in text
+    ]
+    assert [text for text in again.warnings if f"{pushed[:7]} " in text and "is broken" in text]
 
 
 def test_renamed_deleted_and_added_models_are_each_told(runner: Runner) -> None:

@@ -76,7 +76,10 @@ def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:
     again = tool(runner, "run", "rerun_failed", "--of", failed.id)
     assert again.returncode == 2 and "has succeeded since" in again.stderr
     first = tool(runner, "run", "rerun_failed")
-    assert first.returncode == 2 and "no daily build yet" in first.stderr
+    assert first.returncode == 2 and "Nothing has built everything yet" in first.stderr
+    assert report.WAITS_FOR_COMMIT in first.stderr
+    at_once = tool(runner, "run", "rerun_failed", "--no-wait-for-commit")
+    assert at_once.returncode == 2 and report.WAITS_FOR_COMMIT not in at_once.stderr
 
 
 def test_what_is_refused_says_why_and_ends_with_status_two(runner: Runner) -> None:

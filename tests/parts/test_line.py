@@ -302,6 +302,8 @@ def test_a_run_has_a_title() -> None:
     assert title(morning="2026-11-23", request={}) == "daily_full_build"
     assert title(request={"select": ["+a", "b+"]}) == "build +a b+"
     assert title(request={"exclude": ["a"]}) == "build without a"
+    assert title(request={"variables": {"size": 4}}).startswith("build everything with other")
+    assert title(request={"event_time_start": "2026-01-01"}).startswith("build everything with")
     assert title(operation="command", request={"command": "test -s a"}) == "command test -s a"
     assert title(operation="rerun_failed", request={"of": "r"}) == "rerun_failed of r"
     assert len(title(request={"select": ["model"] * 50})) <= 60

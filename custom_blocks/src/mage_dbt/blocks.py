@@ -69,7 +69,7 @@ def single_model_rerun(kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def rerun_failed(kwargs: Mapping[str, Any]) -> pd.DataFrame:
-    """Runs what did not pass in an earlier run: the one named, or the last daily build."""
+    """Runs what did not pass in an earlier run: the one named, or the last full build."""
     what = {"operation": Operation.RERUN_FAILED, "of": text(kwargs, "failed_run")}
     return _run(kwargs, what | {"commit": text(kwargs, "commit")})
 
@@ -148,6 +148,8 @@ def _run(kwargs: Mapping[str, Any], what: Mapping[str, Any]) -> pd.DataFrame:
 
 def _submit(client: RunnerClient, request: Request) -> Run:
     """With a key asking again is safe, so a runner that is away is waited for."""
+    if request.waits_for_commit:
+        _say(report.WAITS_FOR_COMMIT)
     return client.submit_patiently(request, _say) if request.key else client.submit(request)
 
 

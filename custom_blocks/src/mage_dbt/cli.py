@@ -28,7 +28,7 @@ EXAMPLES = """examples:
   mage-dbt plan --select fct_orders+            what would run, changing nothing
   mage-dbt run --select fct_orders --why "late data"
   mage-dbt run full_refresh --select fct_orders+ --why "new column"
-  mage-dbt run rerun_failed --why "fct_orders is repaired"      of the last daily build
+  mage-dbt run rerun_failed --why "fct_orders is repaired"      of the last full build
   mage-dbt run rerun_failed --of 20261123-080000-4f2a9c --commit same
   mage-dbt plan --select fct_orders+ --commit v1.2
   mage-dbt run --model page_views --event-time-start 2026-01-01 --event-time-end 2026-02-01
@@ -130,13 +130,20 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--of",
             metavar="RUN",
-            help="for `rerun_failed`: the run that failed. Without it: the last daily build",
+            help="for `rerun_failed`: the run that failed. Without it: the last build of "
+            "everything, whoever began it",
         )
         one.add_argument(
             "--commit",
             metavar="SHA",
             help="a merged commit (7 digits or more) or a tag; `same` for that of --of. Without "
             "it: the newest that is ready",
+        )
+        one.add_argument(
+            "--wait-for-commit",
+            action=argparse.BooleanOptionalAction,
+            help="wait up to two minutes for a newer commit that is being made ready; "
+            "`rerun_failed` does, unless it names a commit",
         )
         one.add_argument("--why", metavar="TEXT", help="the reason, kept in the history")
     one.add_argument(
@@ -172,6 +179,7 @@ def _request(options: Any) -> Request:
             "command": options.command or "",
             "of": options.of or "",
             "commit": options.commit or "",
+            "wait_for_commit": options.wait_for_commit,
             "digest": getattr(options, "digest", None) or "",
             "why": options.why or "",
             "key": f"tool:{options.key}" if getattr(options, "key", None) else "",
@@ -197,7 +205,9 @@ def _variable(text: str) -> tuple[str, Any]:
 
 
 def _plan(client: RunnerClient, options: Any) -> int:
-    plan = client.plan(_request(options))
+    request = _request(options)
+    _say_that_it_waits(request)
+    plan = client.plan(request)
     if options.json:
         return _print_json(plan)
     print(f"{len(plan['nodes'])} nodes at {plan['commit'][:7]}; nothing is changed by looking.\n")
@@ -212,13 +222,20 @@ def _start(client: RunnerClient, options: Any) -> int:
     def say(text: str) -> None:
         print(text, file=sys.stderr if options.json else sys.stdout, flush=True)
 
-    run = client.submit(_request(options))
+    request = _request(options)
+    _say_that_it_waits(request)
+    run = client.submit(request)
     say(f'Run {run.id} on {run.commit[:7]} "{run.commit_subject}" (dbt {run.dbt_version})')
     if not options.no_wait:
         run = report.follow(client, run.id, say)
     if options.json:
         _print_json(run.to_json())
     return 0 if options.no_wait or run.state is RunState.SUCCESS else 1
+
+
+def _say_that_it_waits(request: Request) -> None:
+    if request.waits_for_commit:
+        print(report.WAITS_FOR_COMMIT, file=sys.stderr)
 
 
 def _runs(client: RunnerClient, options: Any) -> int:

@@ -252,6 +252,10 @@ class Commits:
             raise BadCommit(error.message, "Name a commit that parses, or none.") from error
         return found
 
+    def subject(self, sha: str) -> str:
+        """The first line of a commit's message; empty where git cannot say."""
+        return self._describe(sha)[0]
+
     def published(self) -> str | None:
         """The SHA that git-sync's link names now."""
         try:

@@ -22,6 +22,8 @@ ORDER = ("error", "fail", "runtime error", "partial success", "skipped", "warn")
 
 LONGEST_CELL = 90
 
+WAITS_FOR_COMMIT = "Looking for a newer commit first, and waiting for it when one is on its way."
+
 TESTS = ("test", "unit_test")
 
 

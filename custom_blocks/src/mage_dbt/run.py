@@ -144,6 +144,13 @@ class Run:
     """In a list: how many nodes are planned."""
 
     @property
+    def builds_everything(self) -> bool:
+        """Whether it is a build like the daily one, whoever began it."""
+        chosen = ("select", "exclude", "models", "event_time_start", "variables")
+        plain = self.operation == "build" and not any(self.request.get(one) for one in chosen)
+        return plain or self.morning is not None
+
+    @property
     def title(self) -> str:
         """What it is, in a few words: `daily_full_build`, or `full_refresh fct_orders`."""
         asked = self.request
@@ -152,10 +159,12 @@ class Run:
         if asked.get("exclude"):
             words += ["without", *asked["exclude"]]
         if self.operation == "rerun_failed":
-            words += ["of", self.follows or asked.get("of") or "the last daily build"]
+            words += ["of", self.follows or asked.get("of") or "the last full build"]
         text = " ".join(filter(None, words))
-        if self.morning or text == "build":
+        if self.builds_everything:
             return "daily_full_build"
+        if text == "build":
+            return "build everything with other variables or times"
         return text if len(text) <= LONGEST_TITLE else text[: LONGEST_TITLE - 3].rstrip() + "..."
 
     @property

@@ -94,12 +94,17 @@ class RunRequest(Body):
     of: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = Field(
         None,
         description="For `rerun_failed`: the run whose unfinished business this is. Without it: "
-        "the last daily build.",
+        "the last build of everything, whoever began it.",
     )
     commit: Text | None = Field(
         None,
         description="A SHA or tag of the synced branch; for `rerun_failed` also `same`. Without "
         "it: the newest commit that is ready.",
+    )
+    wait_for_commit: bool | None = Field(
+        None,
+        description="Whether to wait, up to two minutes, for a newer commit that is being made "
+        "ready. Without it: for `rerun_failed`, unless `commit` or `digest` is given.",
     )
     digest: Text | None = Field(
         None,

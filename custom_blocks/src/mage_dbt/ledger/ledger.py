@@ -54,13 +54,10 @@ left join lateral (
 """
 
 LAST_MORNING_SUCCESS = """
-select finished_at from ledger.run_now
-where state = 'Success' and (
-    morning is not null
-    or exists (
-        select 1 from ledger.run as first
-        where first.id = run_now.follows and first.morning is not null
-    )
+with recursive story as (
+    select id from ledger.run where morning is not null
+    union
+    select run.id from ledger.run join story on run.follows = story.id
 )
 select finished_at from ledger.run_now
 where state = 'Success' and id in (select id from story)
@@ -123,6 +120,22 @@ with recursive up as (
     + RUN
     + " where run_now.id in (select id from down) order by run_now.asked_at, run_now.id"
 )
+
+LAST_FULL_BUILD = """
+where run_now.id = (
+    select id from ledger.run
+    where morning is not null or (
+        operation = 'build'
+        and request -> 'select' = '[]' and request -> 'exclude' = '[]'
+        and coalesce(request -> 'models', '[]') = '[]'
+        and coalesce(request ->> 'event_time_start', '') = ''
+        and request -> 'variables' = '{}'
+    )
+    order by asked_at desc, id desc
+    limit 1
+)
+"""
+"""The same as `Run.builds_everything` tells."""
 
 LATEST = """
 select distinct on (node) node, node_result.name, status, at, run, because, caller
@@ -572,12 +585,10 @@ class Ledger:
             rows = connection.execute(STORY, {"run": run}).fetchall()
         return [_run(row) for row in rows]
 
-    def last_morning(self) -> Run | None:
-        """The newest daily build."""
+    def last_full_build(self) -> Run | None:
+        """The newest build of everything, whoever began it; reruns are not counted."""
         with self._connection() as connection:
-            row = connection.execute(
-                RUN + " where run_now.morning is not null order by asked_at desc, id desc limit 1"
-            ).fetchone()
+            row = connection.execute(RUN + LAST_FULL_BUILD).fetchone()
         return _run(row) if row else None
 
     def asked_since(self, target: str, since: datetime) -> dict[str, Mapping[str, Any]]:

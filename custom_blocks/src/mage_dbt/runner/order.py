@@ -73,7 +73,7 @@ class Order:
             with_upstream=self.with_upstream,
             with_downstream=self.with_downstream,
             added=rerun.added,
-            notes=rerun.notes,
+            notes=(*rerun.notes, *self.notes),
             target=self.target,
             keep_views=self.keep_views,
             fresh=bool(self.commit.clock),

@@ -16,6 +16,7 @@ from mage_dbt.errors import BadVariable, Conflict, NothingLeft, RequestError
 from mage_dbt.ledger import Ledger
 from mage_dbt.request import SAME_COMMIT, Operation, Request
 from mage_dbt.run import Run, RunState
+from mage_dbt.runner.newer import NewerCommit
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.rerun import Chapter, choose
 from mage_dbt.windows import Filled
@@ -24,9 +25,17 @@ from mage_dbt.windows import Filled
 class Resolver:
     """Makes Orders of requests. Times in its sentences are in `zone`."""
 
-    def __init__(self, commits: Commits, ledger: Ledger, subdir: str, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        commits: Commits,
+        newer: NewerCommit,
+        ledger: Ledger,
+        subdir: str,
+        zone: ZoneInfo,
+    ) -> None:
         """`subdir` is the folder of dbt_project.yml inside the repository."""
         self._commits = commits
+        self._newer = newer
         self._ledger = ledger
         self._subdir = subdir
         self._zone = zone
@@ -41,6 +50,7 @@ class Resolver:
         """
         if request.operation is Operation.RERUN_FAILED:
             return self._rerun(request, commit, run)
+        waited = self._wait(request, commit)
         commit = commit or self._commit_for(request.commit)
         unread = [unread_variable(name, commit) for name in request.variables]
         return Order(
@@ -51,21 +61,23 @@ class Resolver:
             caller=request.caller,
             keep_views=request.keep_views,
             notices=(*self._notices(commit), *filter(None, unread)),
+            notes=waited,
             models=request.models,
             with_upstream=request.with_upstream,
             with_downstream=request.with_downstream,
         )
 
     def _rerun(self, request: Request, commit: Commit | None, run: Run | None) -> Order:
-        of = self._run_to_rerun(run.follows if run and run.follows else request.of)
-        story = [one for one in self._ledger.story(of.id) if run is None or one.id != run.id]
+        of, story = self._story(request, run)
         root = story[0]
         if request.variables:
             raise BadVariable(
                 "A rerun keeps the variables of the run it runs again.",
                 f"Leave them out, or select the models to build instead of rerunning {of.id}.",
             )
-        self.refuse_while_rerun(story)
+        waited = self._wait(request, commit)
+        if waited:  # others may have asked meanwhile
+            of, story = self._story(request, run)
         if commit is None:
             same = request.commit == SAME_COMMIT
             commit = self._commit_for(of.commit if same else request.commit)
@@ -93,12 +105,26 @@ class Resolver:
             caller=request.caller,
             keep_views=request.keep_views,
             notices=self._notices(commit),
+            notes=waited,
             follows=of.id,
             models=first.models,
             with_upstream=first.with_upstream,
             with_downstream=first.with_downstream,
             rerun=replace(rerun, notes=(*rerun.notes, *filter(None, unread))),
         )
+
+    def _story(self, request: Request, run: Run | None) -> tuple[Run, list[Run]]:
+        """The run to run again, and its story without `run`; Conflict when one goes on."""
+        of = self._run_to_rerun(run.follows if run and run.follows else request.of)
+        story = [one for one in self._ledger.story(of.id) if run is None or one.id != run.id]
+        self.refuse_while_rerun(story)
+        return of, story
+
+    def _wait(self, request: Request, commit: Commit | None) -> tuple[str, ...]:
+        """Waits for a newer commit where that is asked for; what came of it, for the notes."""
+        if commit is not None or not request.waits_for_commit:
+            return ()
+        return tuple(filter(None, [self._newer.wait()]))
 
     def _asked_since(self, root: Run) -> dict[str, Request]:
         """By run with results since the root was asked for, what was asked for."""
@@ -120,19 +146,20 @@ class Resolver:
         return self._ledger.filled(runs, sorted(planned & failed))
 
     def _run_to_rerun(self, of: str | None) -> Run:
-        """The run named, or the last daily build. Raises Conflict when it goes on or passed."""
+        """The run named, or the newest build of everything, whoever began it: that of the day, the
+        first one of a new workspace, or somebody's. Raises Conflict when it goes on or passed."""
         clock = Clock(self._zone, datetime.now(UTC))
         if of:
             run = self._ledger.run(of)
         else:
-            last = self._ledger.last_morning()
+            last = self._ledger.last_full_build()
             if last is None:
                 raise Conflict(
-                    "There has been no daily build yet, so none can be run again.",
+                    "Nothing has built everything yet, so there is no daily build to run again.",
                     "Name a run in `of`; `mage-dbt runs` lists them.",
                 )
             run = last
-        called = f"Run {run.id}" if of else f"The daily build of {run.morning}, run {run.id},"
+        called = f"Run {run.id}" if of else f"The last {_full_build(run)}, run {run.id},"
         if not run.state.final:
             since = clock.say(run.started_at or run.asked_at)
             raise Conflict(
@@ -177,7 +204,7 @@ class Resolver:
                 *commit.notes,
             )
         if broken is None:
-            return commit.notes
+            return (*filter(None, [self._newer.notice()]), *commit.notes)
         newer = f'{broken.sha[:7]} "{broken.subject}"'
         if broken.by_machine:
             return (
@@ -190,3 +217,9 @@ class Resolver:
             f"{commit.sha[:7]}. {broken.error}",
             *commit.notes,
         )
+
+
+def _full_build(run: Run) -> str:
+    if run.morning:
+        return f"daily build, of {run.morning}"
+    return f"build of everything, by {run.caller}"

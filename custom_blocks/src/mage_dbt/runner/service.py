@@ -42,6 +42,7 @@ from mage_dbt.runner.keys import require_same
 from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.mage_records import MageRecords
+from mage_dbt.runner.newer import NewerCommit
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
 from mage_dbt.runner.run_folders import PREVIEW, RunFolders
@@ -85,8 +86,15 @@ class Runner:
         )
         self._morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
         self._claims = Claims(ledger, self._morning)
+        self._stopped = threading.Event()
+        newer = NewerCommit(
+            self._commits,
+            (settings.dbt_metric_dir or home.sync) / "status.json",
+            settings.dbt_metric_poll_seconds,
+            self._stopped,
+        )
         self._resolver = Resolver(
-            self._commits, ledger, settings.dbt_metric_subdir, self._morning.zone
+            self._commits, newer, ledger, settings.dbt_metric_subdir, self._morning.zone
         )
         self._line = Line(ledger.database_url, settings, home, self._taken_over)
         self._admitted = 0
@@ -100,7 +108,6 @@ class Runner:
         self._mage_records = MageRecords(settings, home, ledger)
         self._forms_of: Commit | None = None
         self._guard = threading.Lock()
-        self._stopped = threading.Event()
 
     # ------------------------------------------------------------------ life
 
