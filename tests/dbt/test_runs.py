@@ -175,7 +175,9 @@ def test_a_cancelled_run_stops_its_sql_within_five_seconds(runner: Runner) -> No
     assert runner.at_work("pg_sleep") == []
     assert node(runner.client.run(run.id), "apart").status == "error"
     events = list(runner.client.follow(run.id, print))
-    assert "by the test" in events[-1].data["detail"]
+    assert events[-1].data["detail"] == "Cancelled by the test."
+    (story,) = [one["text"] for one in runner.client.story(run.id)]
+    assert " was cancelled at " in story and story.endswith(" by the test")
     with pytest.raises(Conflict, match="is over: Cancelled"):
         runner.client.cancel(run.id, "again")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -119,7 +120,10 @@ def test_cancel_stops_a_run(runner: Runner) -> None:
     assert f"build apart, run {run.id}, since" in going_on and "asked for by test" in going_on
     done = tool(runner, "cancel", run.id)
     assert done.returncode == 0 and "Cancelled" in done.stdout
-    assert runner.client.run(run.id).state is RunState.CANCELLED
+    over = runner.client.run(run.id)
+    assert over.state is RunState.CANCELLED
+    assert over.detail == f"Cancelled by {getpass.getuser()} with mage-dbt."
+    assert over.detail in tool(runner, "show", run.id).stdout
     runner.live(runner.commit("Back", apart=text))
 
 

@@ -278,6 +278,24 @@ def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: Mage) -> None:
         assert "asked by aki@example.com" in logs
 
 
+def test_a_cancelled_run_bears_the_name_of_who_cancels_it(mage: Mage) -> None:
+    with person(mage, "aki@example.com") as http:
+        answer = http.get("/api/pipelines/mine/pipeline_schedules").json()
+        (trigger,) = [
+            one["id"] for one in answer["pipeline_schedules"] if one["schedule_type"] == "api"
+        ]
+        asked: dict[str, Any] = {"pipeline_run": {"variables": {}}}
+        made = http.post(f"/api/pipeline_schedules/{trigger}/pipeline_runs", json=asked).json()
+        number = made["pipeline_run"]["id"]
+    with person(mage, "ana@example.com") as http:
+        change = {"pipeline_run": {"status": "cancelled"}}
+        assert '"error"' not in http.put(f"/api/pipeline_runs/{number}", json=change).text
+    assert mage.ended(number) == "cancelled"
+    variables = mage.pipeline_run(number)["variables"]
+    assert variables["cancelled_by"] == "ana@example.com"
+    assert variables["asked_by"] == "aki@example.com"
+
+
 def test_a_dbt_model_is_not_made_as_a_block(mage: Mage) -> None:
     block = {"name": "fct_orders", "type": "dbt", "language": "sql", "content": "select 1"}
     with person(mage, "ana@example.com") as http:

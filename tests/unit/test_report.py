@@ -124,9 +124,13 @@ def test_a_story_says_what_failed_who_repaired_it_and_with_which_commit() -> Non
     )
     still = replace(rerun, state=RunState.ERROR, caller="bob", nodes=(BAD,))
     going_on = replace(rerun, state=RunState.RUNNING, finished_at=None)
-    assert [one["text"] for one in report.story([root, still, rerun, going_on], seoul)] == [
+    stopped = replace(rerun, state=RunState.CANCELLED, detail="Cancelled by lee with mage-dbt.")
+    runs = [root, still, stopped, rerun, going_on]
+    assert [one["text"] for one in report.story(runs, seoul)] == [
         "08:00 daily build of 2026-11-23 on 3f2c1ab failed at 08:04 (fct_orders)",
         "08:31 rerun by bob on 9a8b7c6 failed at 08:31 (fct_orders) (run 20261122-233100-1b2c3d)",
+        "08:31 rerun by alice on 9a8b7c6 was cancelled at 08:31 by lee with mage-dbt "
+        "(run 20261122-233100-1b2c3d)",
         "08:31 fixed by alice with 9a8b7c6 (run 20261122-233100-1b2c3d)",
         "08:31 rerun by alice on 9a8b7c6 is Running (run 20261122-233100-1b2c3d)",
     ]

@@ -296,7 +296,7 @@ def _chapters(story: Sequence[dict[str, Any]]) -> Iterator[tuple[bool, str]]:
 
 
 def _cancel(client: RunnerClient, options: Any) -> int:
-    run = client.cancel(options.run, f"by {getpass.getuser()} with mage-dbt")
+    run = client.cancel(options.run, f"{getpass.getuser()} with mage-dbt")
     if options.json:
         return _print_json(run.to_json())
     print(report.headline(run))

@@ -143,8 +143,12 @@ def _chapter(run: Run, root: Run, failed: Sequence[str], zone: tzinfo) -> str:
         who = f" (run {run.id})"
     if run.finished_at is None:
         return f"{what}{by} is {run.state}{who}"
-    how = {RunState.SUCCESS: "succeeded", RunState.CANCELLED: "was cancelled"}
-    return f"{what}{by} {how.get(run.state, 'failed')} at {clock.say(run.finished_at)}{named}{who}"
+    ended = clock.say(run.finished_at)
+    if run.state is RunState.CANCELLED:
+        whom = run.detail.removeprefix("Cancelled").rstrip(".")
+        return f"{what}{by} was cancelled at {ended}{whom}{who}"
+    how = "succeeded" if run.state is RunState.SUCCESS else "failed"
+    return f"{what}{by} {how} at {ended}{named}{who}"
 
 
 def plan_rows(plan: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -27,6 +27,17 @@ LONGEST_TITLE = 60
 RUNNER_STOPPED = "the runner was stopped"
 """Why a run was cancelled that nobody cancelled."""
 
+
+def cancelled(by: str) -> str:
+    """Why a run was cancelled, in words: `cancelled by kim`; `by` is also RUNNER_STOPPED."""
+    return f"cancelled: {by}" if by == RUNNER_STOPPED else f"cancelled by {by.removeprefix('by ')}"
+
+
+def cancelled_in_mage(who: str) -> str:
+    """Who cancels a run by cancelling its pipeline run; `who` is empty without a login."""
+    return f"{who or 'somebody'}: {CANCELLED_IN_MAGE}"
+
+
 PASSED = frozenset({"success", "pass", "warn"})
 """Node statuses that leave a run green. Everything else is the truth about a failure."""
 

@@ -496,11 +496,13 @@ class Ledger:
             row = connection.execute(LAST_MORNING_SUCCESS).fetchone()
         return row["finished_at"] if row else None
 
-    def mage_cancelled(self, mage_runs: Sequence[int]) -> list[int]:
-        """Which of these Mage pipeline runs were cancelled, from Mage's own table."""
+    def mage_cancelled(self, mage_runs: Sequence[int]) -> dict[int, str]:
+        """Which of these Mage pipeline runs were cancelled, and by whom where Mage knows it (with a
+        login on), from Mage's own table."""
         with self._connection() as connection:
             rows = connection.execute(
-                "select id from mage.pipeline_run where id = any(%s)"
+                "select id, coalesce(variables ->> 'cancelled_by', '') as by"
+                " from mage.pipeline_run where id = any(%s)"
                 " and lower(status::text) = 'cancelled'",
                 [list(mage_runs)],
             ).fetchall()

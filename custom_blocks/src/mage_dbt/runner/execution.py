@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mage_dbt.errors import LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
-from mage_dbt.run import Run, RunState
+from mage_dbt.run import Run, RunState, cancelled
 from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.record import Record
@@ -93,7 +93,8 @@ class Execution(threading.Thread):
             log.exception("run %s", self.run_id)
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
         if self._cancelled and state is not RunState.SUCCESS:
-            state, detail = RunState.CANCELLED, f"Cancelled: {self._cancelled}."
+            why = cancelled(self._cancelled)
+            state, detail = RunState.CANCELLED, f"{why[0].upper()}{why[1:]}."
         found = look(self.job) if self._cut_off and not self._taken_over else Look()
         if not found.gone:
             detail = f"{detail} {found}".strip()
@@ -158,7 +159,8 @@ class Execution(threading.Thread):
                 time.sleep(LOOK_SECONDS)
         self._cut_off = record.cut_off
         ending = "" if record.ended else f"dbt's process ended early: {worker.ending()}"
-        self._write(lambda: record.fill(plan, self._cancelled or ending))
+        reason = cancelled(self._cancelled) if self._cancelled else ending
+        self._write(lambda: record.fill(plan, reason))
         return record.verdict(plan)
 
     def _begin(self) -> Worker | None:

@@ -34,7 +34,7 @@ from mage_dbt.morning import Morning
 from mage_dbt.plan import Plan
 from mage_dbt.profile import Profile
 from mage_dbt.request import Request
-from mage_dbt.run import CANCELLED_IN_MAGE, RUNNER_STOPPED, Run, RunState, new_run_id
+from mage_dbt.run import RUNNER_STOPPED, Run, RunState, cancelled_in_mage, new_run_id
 from mage_dbt.runner import preview, reconcile, status
 from mage_dbt.runner.claims import Claim, Claims
 from mage_dbt.runner.execution import Execution
@@ -451,12 +451,12 @@ class Runner:
         in_mage = self._ledger.mage_runs(active) if active else {}
         if not in_mage:
             return
-        cancelled = set(self._ledger.mage_cancelled(list(in_mage.values())))
+        cancelled = self._ledger.mage_cancelled(list(in_mage.values()))
         for run, mage_run in in_mage.items():
             with self._guard:
                 execution = self._executions.get(run)
             if execution is not None and mage_run in cancelled:
-                execution.cancel(CANCELLED_IN_MAGE)
+                execution.cancel(cancelled_in_mage(cancelled[mage_run]))
 
     def _cancel_what_was_asked_elsewhere(self) -> None:
         with self._guard:

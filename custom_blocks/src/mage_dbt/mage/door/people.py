@@ -20,6 +20,9 @@ RUNNER = Person("runner@workspace.invalid", Role.OWNER)
 ASKED_BY = "asked_by"
 """The variable that tells a block who has asked for its run."""
 
+CANCELLED_BY = "cancelled_by"
+"""The variable that tells the runner who has cancelled a pipeline run."""
+
 IN_MAGE = {
     Role.VIEWER: "Viewer",
     Role.ANALYST: "Editor",
@@ -81,6 +84,12 @@ def with_name(payload: dict[str, Any], user: Any) -> dict[str, Any]:
     if user is None or user.email == RUNNER.name:
         return payload
     return payload | {"variables": {**(payload.get("variables") or {}), ASKED_BY: user.email}}
+
+
+def cancels(run: Any, user: Any) -> None:
+    """Notes on a pipeline run who cancels it, for the runner, which then ends the run itself."""
+    if user is not None and user.email != RUNNER.name:
+        run.update(variables={**(run.variables or {}), CANCELLED_BY: user.email})
 
 
 def cookie() -> str:

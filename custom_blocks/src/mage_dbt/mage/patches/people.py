@@ -29,7 +29,7 @@ PATCHES = (
             ),
         ),
     ),
-    # It forgets who begins a run; a block is told by a variable.
+    # It forgets who begins a run, which a block is told by a variable, and who cancels one.
     Patch(
         "api/resources/PipelineRunResource.py",
         "12685fff26b8596597d4d9e92bfacf3992278a702a6ca1f511b86d96739af833",
@@ -41,6 +41,12 @@ PATCHES = (
                 "        payload = people.with_name(payload, user)\n"
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
+            ),
+            Edit(
+                "        elif PipelineRun.PipelineRunStatus.CANCELLED == payload.get('status'):\n",
+                "        elif PipelineRun.PipelineRunStatus.CANCELLED == payload.get('status'):\n"
+                "            from mage_dbt.mage.door import people\n"
+                "            people.cancels(self.model, self.current_user)\n",
             ),
         ),
     ),
