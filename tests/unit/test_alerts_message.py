@@ -11,6 +11,7 @@ import pytest
 from mage_dbt.alerts import message
 from mage_dbt.alerts.last_change import Change
 from mage_dbt.alerts.message import LONGEST_TITLE, first_reason, one_line
+from mage_dbt.parse_warnings import ParseWarning, ParseWarnings
 from mage_dbt.run import NodeResult, Run, RunState
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -106,12 +107,35 @@ def test_a_recovery_says_when_it_failed_when_it_was_fixed_by_whom_and_with_what(
         follows=failed.id,
         morning=None,
     )
-    told = message.recovery(fixed, failed, "Kim", "", SEOUL)
+    told = message.recovery(fixed, failed, "rerun", "Kim", "", SEOUL)
     assert told.title == "Fixed: daily build of 2026-11-23"
     lines = told.body.split("\n")
     assert lines[0] == "Failed 2026-11-23 08:04 KST, fixed 08:31 KST"
     assert lines[1] == 'By: lee (tool): "repaired"'
     assert lines[2] == 'With: 3f2c1ab "Add refunds" by Kim'
+    assert lines[3] == "How: rerun, 1 nodes passed"
+
+
+def test_the_same_failure_of_another_date_says_when_it_was_told_last() -> None:
+    before = failed_run(finished_at=BEGAN - timedelta(hours=24))
+    told = message.failure(failed_run(), failed_run(), CHANGE, "fct_orders", "", SEOUL, before)
+    assert told.body.startswith(
+        "Failed: fct_orders (1 of 9 nodes), 2026-11-23 08:04 KST, as 2026-11-22 08:00 KST\n"
+    )
+
+
+def test_what_dbt_warned_of_is_a_line_before_the_last_new_ones_first() -> None:
+    old, new = ParseWarning("old @channel"), ParseWarning("a test is dropped")
+    found = ParseWarnings.of([old, new]).after(ParseWarnings.of([old]), "9a8b7c6" + "0" * 33)
+    run = failed_run(parse_warnings=found)
+    for told in (
+        message.failure(run, run, CHANGE, "fct_orders", "", SEOUL),
+        message.recovery(run, run, "rerun", "Kim", "", SEOUL),
+    ):
+        assert told.body.split("\n")[-2] == (
+            "dbt: 2 warnings while parsing, 1 new since 9a8b7c6: New: a test is dropped; "
+            "old @\u200bchannel"
+        )
 
 
 def test_titles_fit_a_lock_screen_and_no_message_has_more_than_five_lines() -> None:
@@ -125,12 +149,12 @@ def test_titles_fit_a_lock_screen_and_no_message_has_more_than_five_lines() -> N
     change = Change("a" * 40, NASTY, BEGAN, NASTY)
     for told in (
         message.failure(run, run, change, NASTY, "https://x", SEOUL),
-        message.recovery(run, run, NASTY, "https://x", SEOUL),
+        message.recovery(run, run, "rerun", NASTY, "https://x", SEOUL),
         message.overdue(date(2026, 11, 23), "09:00", "has not begun", NASTY, "https://x"),
         message.overdue(date(2026, 11, 23), "09:00", "waits", NASTY, "https://x", run.id),
-        message.done_after_all(run, "09:00", "https://x", SEOUL),
+        message.done_after_all(run, "2026-11-23", "09:00", "https://x", SEOUL),
         message.broken("a" * 40, NASTY, NASTY, NASTY, "b" * 40),
-        message.repaired("a" * 40, "b" * 40, NASTY, NASTY),
+        message.repaired(["a" * 40], "b" * 40, NASTY, NASTY),
         message.trial(NASTY),
     ):
         assert len(told.title) <= LONGEST_TITLE

@@ -30,6 +30,10 @@ LONGEST_WORDS = 120
 
 NAMES_SHOWN = 5
 
+WARNINGS_SHOWN = 2
+LONGEST_WARNINGS = 400
+"""Of dbt's warnings while parsing: how many, and characters of all."""
+
 DBT_HEADING = re.compile(r"^\s*[\w ]*Error in [\w ]+ \S+ \(.*\)\s*$")
 """dbt's first line names the model and its file, which the message has already said."""
 
@@ -59,9 +63,11 @@ def failure(
     changed: str,
     link: str,
     zone: ZoneInfo,
+    before: Run | None = None,
 ) -> Message:
     """A run failed. `root` is the run it goes back to (itself unless it is a rerun), `change` the
-    last commit that touched the node `changed`, `link` its page in Mage or empty."""
+    last commit that touched the node `changed`, `link` its page in Mage or empty, `before` the run
+    that was told last when the same nodes failed in it."""
     failed = [one.name for one in run.nodes if not one.passed and one.status != "skipped"]
     skipped = [one.name for one in run.nodes if one.status == "skipped"]
     total = max(len(run.planned), len(run.nodes))
@@ -71,38 +77,48 @@ def failure(
         title += f": {_named(failed, 1)}"
     when = Clock(zone).say_with_zone(run.finished_at or run.asked_at)
     what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {total} nodes)"
+    again = ""
+    if before is not None:
+        again = f", as {Clock(zone).say_with_zone(before.finished_at or before.asked_at)}"
     lines = [
-        f"Failed: {what if failed else 'before any node ran'}, {when}",
+        f"Failed: {what if failed else 'before any node ran'}, {when}{again}",
         f"Why: {_why(run)}",
         f"Skipped: {f'{_named(skipped, NAMES_SHOWN)} ({len(skipped)})' if skipped else 'nothing'}",
         f"Last changed: {_changed(change, changed, zone)}",
+        *_dbt_warns(run),
         f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}{f'  {link}' if link else ''}",
     ]
     return _message(Kind.FAILURE, title, lines)
 
 
-def recovery(run: Run, root: Run, author: str, link: str, zone: ZoneInfo) -> Message:
+def recovery(run: Run, root: Run, how: str, author: str, link: str, zone: ZoneInfo) -> Message:
     """What first failed in the run `root` is right again since `run`, whose commit is by
-    `author`."""
+    `author`; `how` says what `run` is to it."""
     begun, over = root.finished_at or root.asked_at, run.finished_at or run.asked_at
-    how = "rerun" if run.follows else "the next daily build"
     lines = [
         f"Failed {Clock(zone).say_with_zone(begun)},"
         f" fixed {Clock(zone, beside=begun).say_with_zone(over)}",
         f"By: {_who(run)}",
         _with_commit(run, author),
-        f"How: {how}, {len(run.nodes)} nodes passed",
+        f"How: {how}, {sum(one.passed for one in run.nodes)} nodes passed",
+        *_dbt_warns(run),
         f"See: ./scripts/mage-dbt show {run.id}{f'  {link}' if link else ''}",
     ]
     return _message(Kind.RECOVERY, f"Fixed: {_lower(_called(root, root))}", lines)
 
 
 def overdue(
-    day: date, over_by: str, stand: str, reason: str, link: str, run: str | None = None
+    day: date,
+    over_by: str,
+    stand: str,
+    reason: str,
+    link: str,
+    run: str | None = None,
+    goes_on: bool = True,
 ) -> Message:
     """The daily build of `day` is not over at the time it should be; `stand` says how far it is,
-    `reason` why, `run` is its id when it has begun."""
-    if run is None:
+    `reason` why, `run` is its id when it has begun, `goes_on` whether an end is to come."""
+    if run is None or not goes_on:
         hint = f'Begin it by hand: ./scripts/mage-dbt run --why "daily build of {day}"'
     else:
         hint = "Its end is told too."
@@ -116,15 +132,16 @@ def overdue(
     return _message(Kind.OVERDUE, f"Daily build of {day} {stand} (at {over_by})", lines)
 
 
-def done_after_all(run: Run, over_by: str, link: str, zone: ZoneInfo) -> Message:
-    """The build that was told as overdue is done."""
+def done_after_all(run: Run, day: str, over_by: str, link: str, zone: ZoneInfo) -> Message:
+    """The build of `day`, which was told as overdue, is done."""
     over = run.finished_at or run.asked_at
     lines = [
         f"Not over at {over_by}, done {Clock(zone).say_with_zone(over)}",
-        f"Run {run.id}: {len(run.nodes)} nodes passed",
+        f"Run {run.id} by {_caller(run)}: {len(run.nodes)} nodes passed",
+        *_dbt_warns(run),
         *([link] if link else []),
     ]
-    return _message(Kind.RECOVERY, f"Done after all: daily build of {run.morning}", lines)
+    return _message(Kind.RECOVERY, f"Done after all: daily build of {day}", lines)
 
 
 def broken(sha: str, subject: str, author: str, reason: str, live: str) -> Message:
@@ -150,11 +167,12 @@ def not_ready(sha: str, subject: str, reason: str, live: str) -> Message:
     return _message(Kind.BROKEN, f"{sha[:7]} cannot be made ready on this machine", lines)
 
 
-def repaired(broken_sha: str, sha: str, subject: str, author: str) -> Message:
-    """main parses again."""
+def repaired(broken_shas: Sequence[str], sha: str, subject: str, author: str) -> Message:
+    """main parses again; `broken_shas` were told as broken."""
+    names = " and ".join(one[:7] for one in broken_shas)
     lines = [
         f'{sha[:7]} "{one_line(subject, LONGEST_WORDS)}" by {one_line(author, LONGEST_NAME)}',
-        f"is live; {broken_sha[:7]} was broken.",
+        f"is live; {names} {'was' if len(broken_shas) == 1 else 'were'} broken.",
     ]
     return _message(Kind.RECOVERY, f"main is whole again at {sha[:7]}", lines)
 
@@ -226,6 +244,13 @@ def _why(run: Run) -> str:
     first = first_failed(run)
     words = first_reason(first.message) if first else ""
     return one_line(words or run.detail, LONGEST_REASON) or "dbt gave no reason."
+
+
+def _dbt_warns(run: Run) -> list[str]:
+    """What dbt warned of while it parsed, new ones first, as one line; none without warnings."""
+    headline = run.parse_warnings.headline()
+    told = "; ".join(run.parse_warnings.lines(WARNINGS_SHOWN))
+    return [f"dbt: {one_line(f'{headline}: {told}', LONGEST_WARNINGS)}"] if headline else []
 
 
 def _named(names: Sequence[str], shown: int) -> str:
