@@ -17,7 +17,7 @@ from tests.harness.runner import Runner
 PROJECT = "steps"
 
 SLOW_TO_PARSE = """
-{% for one in range(300) %}{% for other in range(90000) %}{% endfor %}{% endfor %}
+{% for one in range(600) %}{% for other in range(90000) %}{% endfor %}{% endfor %}
 select 1 as id
 """
 
