@@ -119,7 +119,7 @@ def test_cancel_stops_a_run(runner: Runner) -> None:
     going_on = tool(runner, "status").stdout
     assert f"build apart, run {run.id}, since" in going_on and "asked for by test" in going_on
     done = tool(runner, "cancel", run.id)
-    assert done.returncode == 0 and "Cancelled" in done.stdout
+    assert done.returncode == 0 and "Cancelled by " in done.stdout
     over = runner.client.run(run.id)
     assert over.state is RunState.CANCELLED
     assert over.detail == f"Cancelled by {getpass.getuser()} with mage-dbt."

@@ -299,7 +299,7 @@ def _cancel(client: RunnerClient, options: Any) -> int:
     run = client.cancel(options.run, f"{getpass.getuser()} with mage-dbt")
     if options.json:
         return _print_json(run.to_json())
-    print(report.headline(run))
+    print(f"{report.headline(run)}\n{run.detail}")
     return 0
 
 
