@@ -28,6 +28,7 @@ def the_project_as_it_was(runner: Runner) -> Iterator[None]:
             one.unlink()
     for name, text in before.items():
         (models / name).write_text(text)
+    (runner.repository / "selectors.yml").unlink(missing_ok=True)
     if git(runner.repository, "status", "--porcelain"):
         runner.live(runner.commit("Back to the beginning"))
 
@@ -144,6 +145,44 @@ def test_a_rerun_goes_on_the_same_commit_or_a_named_one(runner: Runner) -> None:
     assert named.commit == good and named.state is RunState.SUCCESS, named.detail
     with pytest.raises(BadCommit, match="No commit or tag"):
         runner.ask(operation="rerun_failed", of=failed.id, commit="0123456")
+
+
+def test_a_run_of_a_selector_is_run_again_by_its_nodes_whatever_became_of_the_selector(
+    runner: Runner,
+) -> None:
+    file = runner.repository / "selectors.yml"
+    counts = "select count(*) as n from {{ ref('facts') }}"
+
+    def select(value: str) -> None:
+        definition = f"{{method: fqn, value: {value}, children: true}}"
+        file.write_text(f"selectors:\n  - name: chosen\n    definition: {definition}\n")
+
+    select("numbers")
+    runner.live(runner.commit("Break facts, and select", facts=BROKEN))
+    failed = runner.run(operation="command", command="build --selector chosen")
+    assert failed.state is RunState.ERROR, failed.detail
+    left = {one.name for one in failed.nodes if not one.passed}
+    assert {"facts", "facts_view", "totals"} <= left and "apart" not in names(failed)
+    asked = {"operation": "rerun_failed", "of": failed.id}
+
+    # The selector as it was says whether a node that nobody has planned yet is meant.
+    runner.live(runner.commit("Repair facts", facts=FACTS, counts=counts))
+    plan = runner.client.plan(Request.parse(asked))
+    assert {one["name"] for one in plan["nodes"]} == {*left, "counts"}
+
+    # One that means other nodes brings none of them, and takes none away.
+    select("apart")
+    runner.live(runner.commit("Select another"))
+    plan = runner.client.plan(Request.parse(asked))
+    assert {one["name"] for one in plan["nodes"]} == left
+
+    file.unlink()
+    sha = runner.commit("Select nothing")
+    runner.live(sha)
+    fixed = runner.run(**asked)
+    assert fixed.state is RunState.SUCCESS and names(fixed) == left, fixed.detail
+    gone = f"The selector chosen is not at {sha[:7]}: what came since the first run is left out."
+    assert gone in fixed.notes
 
 
 def test_of_two_reruns_at_once_the_second_is_refused(runner: Runner) -> None:

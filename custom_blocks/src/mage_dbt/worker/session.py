@@ -298,6 +298,11 @@ class Session:
     def _rerun_notes(self) -> Iterator[str]:
         """For a rerun: what is left out, what came since, and what runs beyond that."""
         yield from filter(None, (one.told(self._planned) for one in self._job.left_out))
+        if self._chosen and self._chosen.without:
+            yield (
+                f"The selector {self._chosen.without} is not at {self._job.commit[:7]}: what came "
+                "since the first run is left out."
+            )
         for one in self._job.nodes:
             if one not in self._planned and isinstance(self._node(one), Unplanned):
                 yield f"{one.split('.')[2]} is disabled with these variables: left out."
