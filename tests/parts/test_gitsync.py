@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from mage_dbt import gitsync
+from mage_dbt.commits import Commits
+from mage_dbt.elsewhere import export, pointers
 from mage_dbt.errors import WorkspaceError
 from mage_dbt.gitsync import GitSync, without_credentials
 from tests.conftest import not_run
+from tests.harness import system
 from tests.harness.repository import git
 
 
@@ -245,3 +248,30 @@ def test_tags_and_branches_that_come_move_and_go_are_followed(
     assert git(folder / "current", "tag", "--list") == ""
     assert git(folder / "current", "branch", "--list", "aside") == ""
     assert status(folder)["error"] == ""
+
+
+def test_what_lies_in_git_lfs_comes_with_the_commit_and_into_its_export(
+    repository: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = system.unpacked("git-lfs")
+    if program is None:
+        not_run("no git-lfs here; install the system's package git-lfs")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    git(repository, "lfs", "install")
+    git(repository, "lfs", "track", "*.csv")
+    (repository / "countries.csv").write_text("code,name\nKR,Korea\n")
+    sha = commit(repository, "select 2")
+    assert git(repository, "show", "HEAD:countries.csv").startswith("version https://git-lfs")
+    sync(repository, folder).look()
+    assert status(folder)["error"] == ""
+    assert (folder / "current" / "countries.csv").read_text() == "code,name\nKR,Korea\n"
+
+    tree = tmp_path / "tree"
+    wrong, _ = export(Commits._git, folder / "current", sha, tree, tmp_path / "index")
+    assert wrong == "" and (tree / "countries.csv").read_text() == "code,name\nKR,Korea\n"
+    # Without it there is the pointer, which the runner tells from the content.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    bare = tmp_path / "bare"
+    wrong, _ = export(Commits._git, folder / "current", sha, bare, tmp_path / "other")
+    assert wrong == "" and pointers([bare / "countries.csv"])
