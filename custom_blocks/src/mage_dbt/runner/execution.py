@@ -15,7 +15,7 @@ from mage_dbt.errors import LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
 from mage_dbt.run import Run, RunState
-from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
+from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.record import Record
 from mage_dbt.worker import EVENTS_FILE, Job, Worker
@@ -42,6 +42,7 @@ class Execution(threading.Thread):
         line: Line,
         over: Callable[[str], None],
         worker_of: Callable[[Job], Worker],
+        look: Callable[[Job], Look],
         ready: tuple[Worker, Plan] | None = None,
     ) -> None:
         super().__init__(name=f"run {run}", daemon=True)
@@ -52,6 +53,7 @@ class Execution(threading.Thread):
         self._line = line
         self._over = over
         self._worker_of = worker_of
+        self._look = look
         self._ready = ready  # a worker that has planned already, because a digest was compared
         self._worker: Worker | None = ready[0] if ready else None
         self._warm = False
@@ -95,7 +97,7 @@ class Execution(threading.Thread):
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
         if self._cancelled and state is not RunState.SUCCESS:
             state, detail = RunState.CANCELLED, f"Cancelled: {self._cancelled}."
-        found = look(self.job) if self._cut_off and not self._taken_over else Look()
+        found = self._look(self.job) if self._cut_off and not self._taken_over else Look()
         if not found.gone:
             detail = f"{detail} {found}".strip()
         if self._taken_over:
@@ -110,7 +112,7 @@ class Execution(threading.Thread):
             self._let_go()
         while not found.gone:
             time.sleep(AGAIN_SECONDS)
-            found = look(self.job)
+            found = self._look(self.job)
         self._line.leave(self.run_id, 0.0 if found.looked else ORPHAN_SECONDS)
         self._over(self.run_id)
         self._ended.set()

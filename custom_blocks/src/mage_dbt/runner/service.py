@@ -199,7 +199,7 @@ class Runner:
             found: Look | None = None
             while found is None or not found.gone:
                 try:
-                    found = look(self._job_of(run))
+                    found = self._look(self._job_of(run))
                 except Exception as error:  # no commit is ready yet, the profile cannot be read
                     log.warning("run %s: its sessions cannot be looked for: %s", run.id, error)
                 if (found is None or not found.gone) and self._stopped.wait(AGAIN_SECONDS):
@@ -207,6 +207,9 @@ class Runner:
             self._line.leave(run.id, 0.0 if found.looked else ORPHAN_SECONDS)
 
         threading.Thread(target=leave, name=f"leave {run.id}", daemon=True).start()
+
+    def _look(self, job: Job) -> Look:
+        return look(job, self._warm.fork_servers)
 
     def _job_of(self, run: Run) -> Job:
         """The job of a run of an earlier runner; when its files are not here, one that reaches the
@@ -404,6 +407,7 @@ class Runner:
             self._line,
             self._over,
             self._warm.worker,
+            self._look,
             ready,
         )
         with self._guard:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from mage_dbt import redaction, secret_values
 from mage_dbt.settings import OUR_PREFIXES
 from mage_dbt.worker import Job
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
+from mage_dbt.worker.started import Started
 
 SECRETS_FOLDER = "DBT_SECRETS_DIR"
 
@@ -44,17 +42,7 @@ class ColdWorker(ProcessWorker):
 
     def __init__(self, job: Job) -> None:
         job.write()
-        orders, child_end = socket.socketpair()
-        with child_end, (job.folder / LOG_FILE).open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "mage_dbt.worker.dbt_process", "run", str(job.folder)],
-                stdin=child_end.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=dbt_environment(os.environ),
-                cwd=job.folder,
-                start_new_session=True,
-                text=True,
-            )
-        assert child.stdout is not None
-        super().__init__(job, child, orders, child.stdout)
+        words = ("run", str(job.folder))
+        with (job.folder / LOG_FILE).open("ab") as log:
+            started = Started.executed(words, job.folder, dbt_environment(os.environ), log)
+        super().__init__(job, started)

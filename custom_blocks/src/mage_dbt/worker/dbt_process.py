@@ -1,6 +1,6 @@
 """The process in which dbt runs: `run` carries one job, `warm` keeps a commit ready for many,
 `ended` looks for what a run has left in the warehouse, and `fork-server` has only imported dbt, for
-those that keep commits ready.
+the last two.
 
 Only here is dbt imported. The runner speaks through standard input and output, one JSON line each;
 dbt's own output goes to standard error. Events are appended to a file, with secrets taken out.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,19 +30,24 @@ def main(arguments: list[str]) -> None:
     FOLDER` for what is left of a job (`worker.left_sessions`), and `fork-server NAME`
     (`worker.fork_server`)."""
     if arguments[0] == "fork-server":
-        fork_server.serve(arguments[1])
+        fork_server.serve(arguments[1], _begin)
         return
     answer = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints to standard output must not break the protocol
-    if arguments[0] == "warm":
+    _begin(arguments, answer)
+
+
+def _begin(words: Sequence[str], answer: IO[str]) -> None:
+    what, name = words[:2]
+    if what == "warm":
         parent.serve(answer)
-    elif arguments[0] == "ended":
+    elif what == "ended":
         # Only then: it takes of dbt what another version may not have, and a run needs none of it.
         from mage_dbt.worker import left_sessions
 
-        answer.write(left_sessions.answer(Job.read(Path(arguments[1]))) + "\n")
+        answer.write(left_sessions.answer(Job.read(Path(name))) + "\n")
     else:
-        _run(Job.read(Path(arguments[1])), answer)
+        _run(Job.read(Path(name)), answer)
 
 
 def _run(job: Job, answer: IO[str]) -> None:

@@ -74,7 +74,7 @@ class Parent:
         self._kept = False
         self._log = (folder / "warm.log").open("a+b")
         try:
-            started = servers.start(name, folder, environment, self._log)
+            started = servers.start(("warm", name), folder, environment, self._log)
         except BaseException:
             self._log.close()
             raise
