@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from mage_dbt.errors import RequestError
+from mage_dbt.mage import project
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
 from mage_dbt.workspace.postgres import WAREHOUSE
@@ -248,9 +250,22 @@ def test_what_a_full_refresh_repairs_is_said(runner: Runner) -> None:
     assert not any("definition" in one["text"] for one in said)
 
 
+def test_the_form_for_a_full_refresh_offers_all_that_only_one_repairs(runner: Runner) -> None:
+    project.install(runner.settings, runner.home)
+    form = runner.home.mage_project / "interactions" / "incremental_full_refresh.yaml"
+
+    def offered() -> set[str] | str:
+        options = yaml.safe_load(form.read_text())["inputs"]["model"]["options"]
+        return {one["value"] for one in options} or "nothing is offered"
+
+    found = wait_until("the form to offer models", offered, 20)
+    # A seed, a materialized view and the incremental ones; every build makes the others anew.
+    assert found == {"prices", "counted", "facts", "kept", "forced"}
+
+
 def test_the_guard_holds_whatever_quoting_says(runner: Runner) -> None:
-    project = runner.repository / "dbt_project.yml"
-    project.write_text(project.read_text() + UNQUOTED)
+    configuration = runner.repository / "dbt_project.yml"
+    configuration.write_text(configuration.read_text() + UNQUOTED)
     runner.live(runner.commit("No quotes"))
     found = planned(runner, operation="full_refresh", select="facts counted")
     assert lost(found) == {"bi.on_facts", "bi.on_counted"}
