@@ -30,6 +30,7 @@ from dbt.version import __version__
 from dbt_common.events.base_types import EventMsg
 
 from mage_dbt.redaction import scrub
+from mage_dbt.worker.deprecations import counted_by_parsing, not_counted
 from mage_dbt.worker.edges import edges_of_tests
 from mage_dbt.worker.graph import CompiledGraph
 
@@ -134,6 +135,7 @@ class Project:
                 from mage_dbt.worker.clock_reads import clock_reads
 
                 found = stack.enter_context(clock_reads())
+            stack.enter_context(counted_by_parsing())
             parsed = dbtRunner().invoke(["parse", *arguments])
         if not parsed.success or not isinstance(parsed.result, Manifest):
             raise _not_parsed(parsed)
@@ -199,7 +201,8 @@ class Project:
 
         one = next((node for node in self.manifest.nodes.values()), None)
         select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
-        done = self.invoke_selected(["build", *arguments, *select], enough, None)
+        with not_counted():
+            done = self.invoke_selected(["build", *arguments, *select], enough, None)
         if not self._graphs:
             raise _not_parsed(done)
         if self._selector and WITHOUT_TESTS in self._graphs:
