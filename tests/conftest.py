@@ -51,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the differential test in full: every act cold too, every behaviour on the older dbt",
     )
     parser.addoption(
+        "--without-shortcuts",
+        action="store_true",
+        help="the differential test with RUNNER_DBT_SHORTCUTS=false",
+    )
+    parser.addoption(
         "--write-seconds", action="store_true", help="write tests/seconds.json, the tests' order"
     )
 

@@ -25,7 +25,7 @@ import psycopg
 from mage_dbt.errors import BadSelection, RequestError
 from mage_dbt.profile import EMBEDDED, EMBEDDED_TARGET
 from mage_dbt.settings import CHECKOUT
-from mage_dbt.worker import EVENTS_FILE, Job, Worker
+from mage_dbt.worker import EVENTS_FILE, SHORTCUTS, Job, Worker
 from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.workspace.postgres import WAREHOUSE
 from tests.dbt import scene
@@ -198,6 +198,8 @@ class CommandLine(Contender):
 class WorkerContender(Contender):
     """One of our workers, asked through the interface that the runner uses."""
 
+    shortcuts: bool = True
+    """Whether functions of dbt are replaced to save time (`worker.patches`)."""
     make: Callable[[Job], Worker] = field(kw_only=True)
 
     def _run(self, act: Act, commit: Prepared, folder: Path, environ: Mapping[str, str]) -> Outcome:
@@ -217,7 +219,9 @@ class WorkerContender(Contender):
             nodes=dict.fromkeys(nodes, "it did not pass"),
             target=EMBEDDED_TARGET,
         )
-        with only_environment({**environ, **self.server.environ}):
+        with only_environment(
+            {**environ, **self.server.environ, SHORTCUTS: str(self.shortcuts).lower()}
+        ):
             worker = self.make(job)
             try:
                 plan = worker.plan()

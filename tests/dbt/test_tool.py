@@ -17,9 +17,11 @@ PROJECT = "steps"
 OWN_POSTGRESQL = True  # `status` names every process of the workspace
 
 
-def tool(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tool(
+    runner: Runner, *arguments: str, module: str = "mage_dbt.cli"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mage_dbt.cli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         env={"PATH": os.environ["PATH"], **runner.settings.as_environment()},
         capture_output=True,
         text=True,
@@ -62,6 +64,18 @@ def test_a_plan_is_seen_run_by_its_digest_and_refused_when_it_changed(runner: Ru
     assert unknown.returncode == 2 and "No commit or tag 'no-such-tag'" in unknown.stderr
     done = tool(runner, "run", "--select", "numbers", "--commit", head[:7])
     assert done.returncode == 0, done.stderr
+
+
+def test_dbt_itself_runs_with_the_workspaces_profile_and_without_the_runner(runner: Runner) -> None:
+    before = runner.client.runs(limit=500)
+    words = ["run", "--select", "numbers", "--vars", "size: 7"]
+    done = tool(runner, *words, module="mage_dbt.workspace.dbt_itself")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no queue, no ledger" in done.stderr and "PASS=1" in done.stdout
+    assert runner.query("select count(*) from analytics.numbers") == [(7,)]
+    assert runner.client.runs(limit=500) == before
+    wrong = tool(runner, "run", "--selct", "numbers", module="mage_dbt.workspace.dbt_itself")
+    assert wrong.returncode == 2 and "--selct" in wrong.stderr
 
 
 def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:

@@ -268,6 +268,12 @@ class Settings:
     runner_warm_memory_mb: int = _setting(
         "4000", _rate, "How many megabytes these processes may have together."
     )
+    runner_dbt_shortcuts: bool = _setting(
+        "true",
+        _switch,
+        "Whether functions of dbt are replaced by quicker ones (docs/dbt-patches.md). `false` when "
+        "you suspect one: each run takes longer.",
+    )
     ledger_keep_days: int = _setting(
         "730",
         _days,

@@ -26,6 +26,9 @@ JOB_FILE = "job.json"
 DESCRIBE = "describe"
 """A job's command that runs nothing: it tells what dbt makes of the commit (`worker.describe`)."""
 
+SHORTCUTS = "RUNNER_DBT_SHORTCUTS"
+"""The setting that is passed on to dbt's processes, where it is false (`worker.patches`)."""
+
 MOST_NAMED = 5
 """Names in one sentence; more are counted."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mage_dbt import redaction, secret_values
 from mage_dbt.settings import OUR_PREFIXES
-from mage_dbt.worker import Job
+from mage_dbt.worker import SHORTCUTS, Job
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
 
 SECRETS_FOLDER = "DBT_SECRETS_DIR"
@@ -31,6 +31,8 @@ def dbt_environment(environ: Mapping[str, str]) -> dict[str, str]:
     given = secret_values.read(environ, secret_values.FOR_DBT, Path(folder) if folder else None)
     redaction.hide(*given.values())
     kept |= given
+    if environ.get(SHORTCUTS) == "false":
+        kept[SHORTCUTS] = "false"
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PYTHONUNBUFFERED": "1",

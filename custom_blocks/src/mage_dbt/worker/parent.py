@@ -74,7 +74,7 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     if not task.describe:
         return project, {"failed": ""}
     told = {
-        "notes": notes,
+        "notes": [*notes, *project.differences],
         "clock": project.clock,
         "paths": project.read,
         "pointers": pointers_read(project),

@@ -159,6 +159,7 @@ class Session:
                 for one, node in self._planned.items()
             ],
             "warnings": [
+                *self._project.differences,
                 *self._guard.news(lost),
                 *self._batches.warnings(self._planned.values()),
                 *(self._stale_sources() if self._job.details else ()),
