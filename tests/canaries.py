@@ -13,12 +13,11 @@ from psycopg import sql
 
 from mage_dbt.redaction import _shapes
 from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
-from tests.harness.base import command_line
-from tests.harness.workspace import Workspace
+from tests.harness.base import Harness, command_line
 
 
 def places(
-    live: Workspace,
+    live: Harness,
     secrets: Mapping[str, str],
     heard: Mapping[str, str],
     allowed: Collection[tuple[str, str]] = (),
@@ -63,9 +62,10 @@ def places(
     return found
 
 
-def _files(live: Workspace) -> Iterator[tuple[Path, bytes]]:
+def _files(live: Harness) -> Iterator[tuple[Path, bytes]]:
     home = live.home
-    yield live.start_log, live.start_log.read_bytes()
+    if start_log := getattr(live, "start_log", None):
+        yield start_log, start_log.read_bytes()
     for root, folders, names in os.walk(home.root):
         here = Path(root)
         folders[:] = [one for one in folders if here / one not in (home.secrets, home.postgres)]
@@ -75,7 +75,7 @@ def _files(live: Workspace) -> Iterator[tuple[Path, bytes]]:
                 yield file, file.read_bytes()
 
 
-def _rows(live: Workspace) -> Iterator[tuple[str, str]]:
+def _rows(live: Harness) -> Iterator[tuple[str, str]]:
     with live.connect(SUPERUSER, WORKSPACE) as connection:
         tables = connection.execute(
             "select schemaname, tablename from pg_tables"

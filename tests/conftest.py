@@ -44,11 +44,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--engine", action="store_true", help="tests/engine too: Compose's stack in an engine"
     )
+    parser.addoption("--dbt-project", type=Path, help="a checkout for tests/dbt/any_project.py")
+    parser.addoption("--dbt-subdir", default="", help="the folder of its dbt_project.yml")
     parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
     parser.addoption(
         "--thorough",
         action="store_true",
         help="the differential test in full: every act cold too, every behaviour on the older dbt",
+    )
+    parser.addoption(
+        "--without-shortcuts",
+        action="store_true",
+        help="the differential test with RUNNER_DBT_SHORTCUTS=false",
     )
     parser.addoption(
         "--write-seconds", action="store_true", help="write tests/seconds.json, the tests' order"

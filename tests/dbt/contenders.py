@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -24,8 +23,9 @@ import psycopg
 
 from mage_dbt.errors import BadSelection, RequestError
 from mage_dbt.profile import EMBEDDED, EMBEDDED_TARGET
+from mage_dbt.reason import words_first
 from mage_dbt.settings import CHECKOUT
-from mage_dbt.worker import EVENTS_FILE, Job, Worker
+from mage_dbt.worker import EVENTS_FILE, SHORTCUTS, Job, Worker
 from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.workspace.postgres import WAREHOUSE
 from tests.dbt import scene
@@ -38,10 +38,10 @@ ACT_SECONDS = 600.0
 
 PRISTINE = "pristine"
 
-OURS = re.compile(r"\. batch |\nIf the columns of ")
-"""Where what we add to dbt's message begins."""
-
 MATCHES_NOTHING = ("Nothing to do.", "does not match any enabled nodes")
+
+NAMED = ("exposure.", "saved_query.")
+"""Nodes that dbt names in its results, and does nothing with."""
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 """Of this process's environment, what dbt gets: tests must not depend on the rest."""
@@ -96,9 +96,8 @@ class Server(Database):
     def warehouse(self, name: str) -> Iterator[str]:
         """The database `name` is the warehouse; gives its URL for the role that owns it."""
         self.admin("alter database {} rename to {}", name, WAREHOUSE)
-        password = (self.home.secrets / "postgres-dbt").read_text()
         try:
-            yield f"postgresql://dbt:{password}@127.0.0.1:{self.port}/{WAREHOUSE}"
+            yield self.url("dbt")
         finally:
             self._rename_when_left(name)
 
@@ -198,6 +197,8 @@ class CommandLine(Contender):
 class WorkerContender(Contender):
     """One of our workers, asked through the interface that the runner uses."""
 
+    shortcuts: bool = True
+    """Whether functions of dbt are replaced to save time (`worker.patches`)."""
     make: Callable[[Job], Worker] = field(kw_only=True)
 
     def _run(self, act: Act, commit: Prepared, folder: Path, environ: Mapping[str, str]) -> Outcome:
@@ -217,7 +218,9 @@ class WorkerContender(Contender):
             nodes=dict.fromkeys(nodes, "it did not pass"),
             target=EMBEDDED_TARGET,
         )
-        with only_environment({**environ, **self.server.environ}):
+        with only_environment(
+            {**environ, **self.server.environ, SHORTCUTS: str(self.shortcuts).lower()}
+        ):
             worker = self.make(job)
             try:
                 plan = worker.plan()
@@ -240,48 +243,62 @@ class WorkerContender(Contender):
         ends = [one for one in events if one["kind"] == "end"]
         assert len(ends) == 1, worker.ending()
         if found["nodes"]:  # a `compile` that fails writes no results
-            self._events_say_the_same(events, found["nodes"])
+            finished = [one for one in events if one["kind"] == "node_finished"]
+            different = differently_told(finished, found["nodes"])
+            assert not different, different
         planned = {one.node for one in plan.nodes}
-        finished = {
-            one for one in found["nodes"] if not one.startswith(("operation.", "exposure."))
-        }
-        assert finished <= planned, f"run without being planned: {finished - planned}"
+        ran = {one for one in found["nodes"] if not one.startswith(("operation.", *NAMED))}
+        assert ran <= planned, f"run without being planned: {ran - planned}"
         return Outcome(ends[0]["message"], success=ends[0]["success"], **found)
 
     def _wait(self, worker: Worker) -> None:
         wait_until("the worker to end", lambda: not worker.alive() or "it is at work", ACT_SECONDS)
 
-    def _events_say_the_same(self, events: list[dict[str, Any]], nodes: dict[str, Any]) -> None:
-        """What goes into the ledger is what run_results.json holds.
 
-        Of an exposure the ledger holds nothing, and run_results.json nothing of an ephemeral model.
-        Of failed batches the ledger also holds the reason, which dbt has in its log alone, and of
-        errors what repairs them.
-        """
-        told = {
-            one["node"]: {name: one[name] for name in ("status", "message", "rows", "relation")}
-            for one in events
-            if one["kind"] == "node_finished" and one["node"] in nodes
+def differently_told(
+    told: Iterable[Mapping[str, Any]], nodes: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """By node, what the ledger is told and what run_results.json says, where it is not the same.
+
+    Of what dbt only names the ledger holds nothing, and run_results.json of an ephemeral model.
+    Of failed batches the ledger also holds the reason, which dbt has in its log alone, and of
+    errors what repairs them.
+    """
+    ours = {
+        one["node"]: {name: one[name] for name in ("status", "message", "rows", "relation")}
+        for one in told
+        if one["node"] in nodes
+    }
+    results = {
+        one: {
+            "status": facts["status"],
+            "message": facts.get("message", ""),
+            "rows": _rows(one, facts),
+            # dbt's results do not say where a seed is; the ledger does.
+            "relation": facts.get("relation_name", ours.get(one, {}).get("relation", ""))
+            if one.startswith("seed.")
+            else facts.get("relation_name", ""),
         }
-        results = {
-            one: {
-                "status": facts["status"],
-                "message": facts.get("message", ""),
-                "rows": _rows(one, facts),
-                # dbt's results do not say where a seed is; the ledger does.
-                "relation": facts.get("relation_name", told.get(one, {}).get("relation", ""))
-                if one.startswith("seed.")
-                else facts.get("relation_name", ""),
-            }
-            for one, facts in nodes.items()
-            if not one.startswith("exposure.")
-        }
-        for facts in told.values():
-            facts["message"] = OURS.split(facts["message"], maxsplit=1)[0]
-        different = {
-            one for one in told.keys() | results.keys() if told.get(one) != results.get(one)
-        }
-        assert not different, {one: (told.get(one), results.get(one)) for one in different}
+        for one, facts in nodes.items()
+        if not one.startswith(NAMED)
+    }
+    for node, facts in ours.items():
+        by_dbt = results[node]["message"]
+        if _tells(facts["message"], by_dbt):
+            facts["message"] = by_dbt
+    return {
+        one: (ours.get(one), results.get(one))
+        for one in ours.keys() | results.keys()
+        if ours.get(one) != results.get(one)
+    }
+
+
+def _tells(told: str, by_dbt: str) -> bool:
+    """Whether a reason in the ledger is dbt's message, whole, with the words first that it quotes;
+    what we add comes after an empty line, and a batch's reason before dbt's word on all of them."""
+    whole = words_first(by_dbt)
+    batch = told.startswith("batch ") and by_dbt in ("ERROR", told.rsplit("\n\n", 1)[-1])
+    return told == whole or bool(whole and told.startswith(f"{whole}\n\n")) or batch
 
 
 def _rows(node: str, facts: Mapping[str, Any]) -> int | None:
@@ -329,7 +346,8 @@ def prepare(tree: Path, folder: Path, server: Server, program: Program) -> Prepa
     parsed = folder / "target"
     words = ["--project-dir", str(tree), *server.arguments(), "--log-path", str(folder / "logs")]
     folder.mkdir(parents=True)
-    steps = [["deps", *words]] if (tree / "packages.yml").exists() else []
+    declared = any((tree / one).exists() for one in ("packages.yml", "dependencies.yml"))
+    steps = [["deps", *words]] if declared else []
     for step in (*steps, ["parse", *words, "--target-path", str(parsed)]):
         given = dbt_environment({**base_environment(), **server.environ})
         status = program(step, given, folder, folder / "output.log")

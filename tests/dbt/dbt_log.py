@@ -20,7 +20,7 @@ BEGINS = re.compile(r"^\d\d:\d\d:\d\d\.\d+ \[(\w+) *\] \[[^\]]*\]: ")
 
 OF_THE_RUN = (
     (re.compile(r"^\d+ of (\d+) "), r"# of \1 "),
-    (re.compile(r" \.{2,} \["), " ... ["),
+    (re.compile(r" \.* \["), " ... ["),  # none where the line is full
     (re.compile(r" in \d+\.\d+s\]"), " in #]"),
     (re.compile(r" in \d+ hours \d+ minutes and .*"), " in #"),
 )

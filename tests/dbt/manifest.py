@@ -1,9 +1,9 @@
 """What dbt writes of the project in `manifest.json`, for comparing two of them.
 
-Left out are times, what dbt brings itself, and what it adds to a node when it compiles it (SQL, the
-macros that were called) or counts the hooks it runs: a warm run's manifest is what its parent has
-parsed, before anybody gave flags, so of a test it does not say where `--store-failures` puts its
-rows.
+Left out are times, where the project lies, what dbt brings itself, and what it adds to a node when
+it compiles it (SQL, the macros that were called) or counts the hooks it runs: a warm run's manifest
+is what its parent has parsed, before anybody gave flags, so of a test it does not say where
+`--store-failures` puts its rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DBTS_OWN = ("macro.dbt.", "macro.dbt_postgres.", "doc.dbt.")
 LEFT_OUT = frozenset(
     {
         *("created_at", "build_path", "compiled", "compiled_code", "compiled_path"),
-        *("extra_ctes", "extra_ctes_injected", "macros", "index"),
+        *("extra_ctes", "extra_ctes_injected", "macros", "index", "root_path"),
     }
 )
 

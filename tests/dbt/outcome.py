@@ -152,10 +152,16 @@ def _is_given_input(path: Path) -> bool:
 
 
 def _refusals(mine: str, theirs: str) -> list[str]:
-    """The command line prints more around the message than a worker passes on."""
-    one, other = (" ".join(text.split()) for text in (mine, theirs))
-    same = bool(one) == bool(other) and (one in other or other in one)
+    """The command line prints more around the message than a worker passes on, and in another
+    order."""
+    same = bool(mine) == bool(theirs) and (_holds(mine, theirs) or _holds(theirs, mine))
     return [] if same else [_told("refused", mine, theirs)]
+
+
+def _holds(text: str, other: str) -> bool:
+    """Whether each line of the other text stands in this one, however it is moved in."""
+    whole = " ".join(text.split())
+    return all(" ".join(line.split()) in whole for line in other.splitlines())
 
 
 def _told(what: str, mine: Any, theirs: Any) -> str:

@@ -46,7 +46,14 @@ class Cast:
 class Stage:
     """One behaviour's project, its commits, and those who act on them."""
 
-    def __init__(self, behaviour: Behaviour, folder: Path, cast: Cast, cold_acts: int) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        folder: Path,
+        cast: Cast,
+        cold_acts: int,
+        shortcuts: bool = True,
+    ) -> None:
         self._behaviour = behaviour
         self._folder = folder / behaviour.name
         self._cast = cast
@@ -55,8 +62,8 @@ class Stage:
         self._files: dict[str, str] = {}
         self._command_line = CommandLine("cli", cast.theirs, self._folder, program=cast.program)
         self._workers: list[Contender] = [
-            WorkerContender("cold", cast.ours, self._folder, make=ColdWorker),
-            WorkerContender("warm", cast.ours, self._folder, make=cast.warm.worker),
+            WorkerContender("cold", cast.ours, self._folder, shortcuts, make=ColdWorker),
+            WorkerContender("warm", cast.ours, self._folder, shortcuts, make=cast.warm.worker),
         ]
 
     def __enter__(self) -> Stage:

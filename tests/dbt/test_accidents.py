@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -104,9 +105,9 @@ def kill_while_parsing(runner: Runner, sha: str, now: Callable[[], bool]) -> Non
         time.sleep(0.002)
 
 
-def with_packages(repository: Path) -> None:
+def with_packages(repository: Path, count: int = PACKAGES) -> None:
     lines = ["packages:"]
-    for number in range(1, PACKAGES + 1):
+    for number in range(1, count + 1):
         folder = repository / "libs" / f"p{number:03d}"
         (folder / "macros").mkdir(parents=True)
         (folder / "dbt_project.yml").write_text(f'name: {folder.name}\nversion: "1.0"\n')
@@ -147,10 +148,38 @@ def test_a_dbt_that_is_killed_blames_nobody_and_leaves_no_half_of_the_packages(
     assert live["last_broken"] is None
     (installed,) = runner.home.commits.glob(f"{next_one[:12]}-*/tree/dbt_packages")
     assert len(list(installed.iterdir())) == PACKAGES
+    without_packages(runner)
+
+
+def without_packages(runner: Runner) -> None:
     shutil.rmtree(runner.repository / "libs")
     for name in ("packages.yml", "package-lock.yml"):
         (runner.repository / name).unlink()
     runner.live(git_commit(runner.repository, "No packages"))
+
+
+def test_nobody_touches_the_store_of_packages_while_another_does(runner: Runner) -> None:
+    store = runner.home.packages
+    with_packages(runner.repository, 2)
+    before = set(store.iterdir())
+    descriptor = os.open(store, os.O_RDONLY)
+    inode = f":{store.stat().st_ino} "
+
+    def waits() -> bool | str:
+        locks = Path("/proc/locks").read_text().splitlines()
+        blocked = [line for line in locks if "-> FLOCK" in line]
+        return any(inode in line for line in blocked) or f"nobody waits for the store: {blocked}"
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        sha = git_commit(runner.repository, "Two packages")
+        wait_until("the commit's dbt to wait", waits, 60)
+        assert set(store.iterdir()) == before
+    finally:
+        os.close(descriptor)
+    runner.live(sha)
+    assert len(set(store.iterdir()) - before) == 1
+    without_packages(runner)
 
 
 def test_the_folder_of_a_run_that_goes_on_stays_among_any_number_of_newer_ones(

@@ -21,6 +21,7 @@ from mage_dbt.run import Run, RunState
 from tests.harness import runner as runners
 from tests.harness.database import Database
 from tests.harness.ports import free_ports
+from tests.harness.repository import git
 from tests.harness.runner import Runner
 from tests.harness.services import Service, hanging_service, service
 from tests.harness.waiting import wait_until
@@ -218,15 +219,13 @@ def failed_morning(told: Told) -> Run:
     return told.runner.client.run(found[0][0])
 
 
-def test_a_failed_rerun_is_told_and_the_one_that_repairs_it_tells_when_and_by_whom(
+def test_a_rerun_that_fails_alike_is_not_told_and_the_one_that_repairs_says_when_and_by_whom(
     told: Told,
 ) -> None:
     runner = told.runner
     failed = failed_morning(told)
     again = runner.run(operation="rerun_failed", of=failed.id, caller="kim", why="once more")
-    assert again.state is RunState.ERROR
-    text = told.received(f"--of {again.id}")
-    assert text["title"] == f"Rerun of daily build of {failed.morning} failed: facts"
+    assert again.state is RunState.ERROR  # the same trouble: it is not told again
     runner.live(runner.commit("Divide by one", facts="select id, amount from {{ ref('numbers') }}"))
     fixed = runner.run(operation="rerun_failed", of=again.id, caller="lee", why="repaired")
     assert fixed.state is RunState.SUCCESS, fixed.detail
@@ -239,12 +238,47 @@ def test_a_failed_rerun_is_told_and_the_one_that_repairs_it_tells_when_and_by_wh
         "the recovery in the ledger",
         lambda: told.ledger("select key from ledger.alert where kind = 'recovery'") or "none",
     )
+    assert told.ledger("select key from ledger.alert where run = %s", again.id) == []
+
+
+def test_the_same_failure_asked_for_again_and_again_is_told_once_and_once_that_it_is_over(
+    told: Told,
+) -> None:
+    runner = told.runner
+    runner.live(runner.commit("Break apart", apart="select 1 / 0 as id"))
+    asked = {"cause": "api", "caller": "hourly bot", "select": "apart"}
+    runs = [runner.run(**asked) for _ in range(4)]
+    text = told.received("Run by hourly bot failed: apart")
+    assert text["message"].endswith(f"--of {runs[0].id}")
+    runner.live(runner.commit("Repair apart", apart="select 1 as id"))
+    fixed = runner.run(cause="tool", caller="kim", select="apart")
+    runner.run(**asked)
+    over = told.received("Fixed: run by hourly bot")
+    assert "By: kim (tool)" in over["message"] and f"show {fixed.id}" in over["message"]
+    last = runner.run(cause="api", caller="hourly bot", select="no_such_model_either")
+    told.received(f"--of {last.id}")  # so all before it has been looked at
+    assert len(told.good.about("hourly bot")) == 3
+
+
+def test_what_dbt_warned_of_while_parsing_is_in_the_message(told: Told) -> None:
+    runner = told.runner
+    before = git(runner.repository, "rev-parse", "HEAD")
+    file = runner.repository / "models" / "misspelt.yml"
+    file.write_text("models:\n  - {name: nmubers, columns: [{name: id, data_tests: [unique]}]}\n")
+    runner.live(runner.commit("Break it, and misspell", apart="select 1 / 0 as id"))
+    run = runner.run(cause="api", caller="spelling bot", select="apart")
+    lines = told.received("Run by spelling bot failed")["message"].split("\n")
+    assert lines[-2].startswith(f"dbt: 2 warnings while parsing, 2 new since {before[:7]}: New: ")
+    assert "on a node named 'nmubers' in package '' which was not found" in lines[-2]
+    assert lines[-1].endswith(f"--of {run.id}")
+    file.unlink()
+    runner.live(runner.commit("Repair both", apart="select 1 as id"))
 
 
 def test_a_failure_before_a_kill_is_told_once_after_the_restart(told: Told) -> None:
     runner = told.runner
     told.good.status = 503
-    run = runner.run(cause="api", caller="night bot", select="no_such_model")
+    run = runner.run(cause="api", caller="night bot", select="another_model")
     key = f"failure:{run.id}"
     told.until(
         "a try that failed",

@@ -16,8 +16,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from mage_dbt.api.limits import CallLimits
 from mage_dbt.errors import KeyReused
+from mage_dbt.ledger import Ledger
 from mage_dbt.request import Request
-from mage_dbt.run import Run, RunState
+from mage_dbt.run import EventKind, Run, RunState
 from tests.harness.runner import Runner
 from tests.harness.waiting import wait_until
 
@@ -149,6 +150,12 @@ def test_a_key_with_another_body_is_refused_and_names_the_run_and_what_differs(
         assert f"`{differs}`" in told["detail"]
     again = http.post("/v1/runs", headers=key, json={"variables": {"size": 1}, "select": ["apart"]})
     assert again.status_code == 200 and again.json()["added"] is False
+    # A caller's key is no morning's: another run may have it, and the morning's key stays free.
+    morning = {"Idempotency-Key": "daily:2126-11-24"}
+    run = http.post("/v1/runs", headers=morning, json={"select": "apart"}).json()
+    query = "select idempotency_key, morning from ledger.run where id = %s"
+    assert runner.rows("ledger", query, run["id"]) == [("api:daily:2126-11-24", None)]
+    runner.over(runner.client.run(run["id"]))
     # A block's key goes through the same comparison; only with the prefix is it the same key.
     with pytest.raises(KeyReused, match="belongs to run"):
         runner.client.submit(Request.parse({"select": "numbers", "key": "api:once"}))
@@ -295,6 +302,27 @@ def test_events_resumed_in_the_middle_are_neither_lost_nor_repeated(
     after = http.get(f"{events}?after={seen[0]}", headers={"Last-Event-ID": str(seen[-2])})
     assert [line for line in after.text.splitlines() if line[:3] == "id:"] == [f"id: {seen[-1]}"]
     problem(http.get(events, headers={"Last-Event-ID": "x"}), 400, "malformed")
+
+
+def test_every_kind_of_event_that_is_sent_is_declared(runner: Runner, http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    answer = document["paths"]["/v1/runs/{run}/events"]["get"]["responses"]["200"]
+    declared = answer["content"]["text/event-stream"]["schema"]["properties"]["event"]["enum"]
+    assert declared == list(EventKind)
+    run = http.post("/v1/runs", json={"select": "numbers+"}).json()
+    others = Ledger(runner.postgres.url("runner"))
+    others.open()
+    try:
+        others.has_mage_run(run["id"], 5)
+        others.ask_to_cancel(run["id"], "Kim")
+        with pytest.raises(ValueError, match="no_such_kind"):
+            others.event(run["id"], datetime.now(UTC), "no_such_kind", {})
+    finally:
+        others.close()
+    with http.stream("GET", run["links"]["events"], timeout=60) as sent:
+        lines = [line for line in sent.iter_lines() if line.startswith("event: ")]
+    kinds = {line.removeprefix("event: ") for line in lines}
+    assert {"state", "plan", "mage", "cancel_asked"} <= kinds <= {*declared}
 
 
 def test_models_are_found_by_name_and_description_the_best_first(http: httpx.Client) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from mage_dbt.request import Request
-from mage_dbt.run import RunState
+from mage_dbt.run import Run, RunState
+from tests.canaries import places
 from tests.harness.repository import git, git_commit
 from tests.harness.runner import Runner
 
@@ -90,6 +94,113 @@ def test_secrets_that_are_words_of_names_change_no_result(runner: Runner) -> Non
     run = runner.run(select="dayed")
     assert run.state is RunState.SUCCESS, run.detail
     assert [(one.node, one.status) for one in run.nodes] == [("model.borders.dayed", "success")]
+
+
+PROFILE = """
+any:
+  target: own
+  outputs:
+    own:
+      type: postgres
+      host: 127.0.0.1
+      port: {port}
+      user: literal_team
+      {password}
+      dbname: {dbname}
+      schema: own
+      threads: 2
+"""
+
+CANARIES = {"profile": 'c4nary/profile+"0c4f1e"&x', "DBT_PASSWORD": "c4naryvariable0c4f1e"}
+"""A password that stands in profiles.yml as it is; one in a variable that dbt takes for no secret.
+"""
+
+SAYS_THEM = """
+{% do log("logged " ~ env_var("DBT_PASSWORD"), info=true) %}
+{{ print("printed " ~ env_var("DBT_PASSWORD") ~ adapter.config.credentials.password) }}
+select '{{ adapter.config.credentials.password }}' as id, '{{ env_var("DBT_PASSWORD") }}' as more
+"""
+
+
+def write_profile(folder: Path, runner: Runner, password: str) -> None:
+    dbname = runner.query("select current_database()")[0][0]
+    text = PROFILE.format(port=runner.postgres_port, dbname=dbname, password=password)
+    (folder / "profiles.yml").write_text(text)
+
+
+def heard(runner: Runner, *runs: Run) -> dict[str, str]:
+    """What the API answers about these runs, and about the commit."""
+    bearer = {"Authorization": f"Bearer {runner.home.api_token.read_text()}"}
+    base = f"http://127.0.0.1:{runner.settings.runner_port}/v1"
+    paths = ["status", "models", "runs"]
+    for run in runs:
+        paths += [f"runs/{run.id}{one}" for one in ("", "/events", "/nodes/says", "/nodes/unfit")]
+    with httpx.Client(trust_env=False, timeout=30, headers=bearer) as http:
+        return {one: http.get(f"{base}/{one}").text for one in paths}
+
+
+def test_what_a_profile_holds_as_a_secret_is_hidden_like_every_other(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """dbt alone knows what is secret in the profile that it has rendered."""
+    dbname = runner.query("select current_database()")[0][0]
+    with runner.connect("postgres", dbname) as connection:
+        verifier = connection.pgconn.encrypt_password(
+            CANARIES["profile"].encode(), b"literal_team", b"scram-sha-256"
+        ).decode()
+        connection.execute(f"create role literal_team login password '{verifier}'".encode())
+        connection.execute(f'grant create, connect on database "{dbname}" to literal_team'.encode())
+    write_profile(tmp_path, runner, f"password: '{CANARIES['profile']}'")
+    secret = CANARIES["DBT_PASSWORD"]
+    try:
+        runner.restart_runner(DBT_PROFILES_DIR=str(tmp_path), DBT_PASSWORD=secret)
+        before = runner.live(git(runner.repository, "rev-parse", "HEAD"))
+        assert before["live"]["target"] == "own"
+        runner.publish(
+            "Say it",
+            says=SAYS_THEM,
+            unfit="select '{{ adapter.config.credentials.password }}'::int as id",
+        )
+        run = runner.run(select="says unfit")
+        assert {one.name: one.status for one in run.nodes} == {"says": "success", "unfit": "error"}
+        (message,) = (one.message for one in run.nodes if one.name == "unfit")
+        assert 'invalid input syntax for type integer: "*****"' in message
+        answers = heard(runner, run)
+        assert (
+            "select '*****' as id, '*****' as more"
+            in json.loads(answers[f"runs/{run.id}/nodes/says"])["compiled_sql"]
+        )
+        # A runner that has just begun knows the profile no better than the files it shows.
+        runner.restart_runner()
+        (again,) = heard(runner, run)[f"runs/{run.id}/nodes/says"].split("\n")
+        assert "*****" in again
+        # Nor does a run without a warm parent say it.
+        cold = runner.run(select="says", variables={"label": "x"})
+        said = "exceptions.raise_compiler_error(adapter.config.credentials.password)"
+        sha = runner.commit("Break it", says=f"{SAYS_THEM} {{{{ {said} }}}}")
+        told = [runner.broken(sha)]
+        assert "*****" in told[0]["message"]
+        # What dbt says of a profile that it cannot use shows what stands there.
+        for wrong in (
+            f"password: 'x{CANARIES['profile']}\n      password: '{CANARIES['profile']}'",
+            f"password: {{typed: '{CANARIES['profile']}'}}",
+        ):
+            write_profile(tmp_path, runner, wrong)
+            runner.until(
+                "the profile to be refused",
+                lambda status: (
+                    bool(status["broken"]) and status["broken"]["message"] != told[-1]["message"]
+                ),
+            )
+            told.append(runner.client.status()["broken"])
+        assert "*****" in told[-1]["message"]
+        answers |= {str(number): str(one) for number, one in enumerate(told)}
+        assert places(runner, CANARIES, answers | heard(runner, run, cold)) == []
+    finally:
+        runner.restart_runner(DBT_PROFILES_DIR="", DBT_PASSWORD="")
+        for name in ("says", "unfit"):
+            (runner.repository / "models" / f"{name}.sql").unlink(missing_ok=True)
+        runner.live(git_commit(runner.repository, "Say nothing"))
 
 
 def test_a_seed_in_git_lfs_is_never_loaded_as_its_pointer(runner: Runner) -> None:

@@ -14,7 +14,7 @@ from mage_dbt.request import Request
 from mage_dbt.run import RunState
 from tests.harness import runner as runners
 from tests.harness.database import Database
-from tests.harness.repository import git, git_commit, make_repository
+from tests.harness.repository import PROJECTS, git, git_commit, make_repository
 from tests.harness.runner import Runner
 
 PROJECT = "steps"
@@ -101,6 +101,102 @@ def test_what_is_no_commit_of_main_is_refused_with_the_reason(runner: Runner) ->
             with pytest.raises(BadCommit) as refused:
                 ask(Request.parse({"select": "apart", "commit": name}))
             assert says in str(refused.value), name
+
+
+def dropped(where: str, name: str) -> str:
+    """What dbt says of a test of a misspelt model, which it drops."""
+    return f"({where}) depends on a node named '{name}' in package '' which was not found"
+
+
+def test_dbts_warnings_while_parsing_are_kept_counted_and_new_ones_come_first(
+    runner: Runner,
+) -> None:
+    repository = runner.repository
+    environment = runner.postgres.warehouse_environment()
+    secret = Path(environment["DBT_ENV_SECRET_WAREHOUSE_PASSWORD_FILE"]).read_text().strip()
+    before = git(repository, "rev-parse", "HEAD")
+    old, new = repository / "models" / "old.yml", repository / "models" / "new.yml"
+    old.write_text(TESTED.format("nmubers") + OLD_FASHIONED)
+    first = git_commit(repository, "Test a misspelt model")
+    warnings = runner.live(first)["live"]["parse_warnings"]
+    assert (warnings["total"], warnings["new"], warnings["since"]) == (3, 3, before)
+    texts = [one["text"] for one in warnings["shown"]]
+    assert any(dropped("models/old.yml", "nmubers") in text for text in texts)
+    assert warnings["shown"][-1]["deprecation"] and warnings["shown"][-1]["times"] == 2
+    assert all("\n" not in text and "WARNING" not in text for text in texts)
+
+    new.write_text(TESTED.format(f"n{secret}"))
+    second = git_commit(repository, "Test another")
+    runner.restart_runner()
+    live = runner.live(second)["live"]["parse_warnings"]
+    assert (live["total"], live["new"], live["since"]) == (5, 2, first)
+    shown = [one["text"] for one in live["shown"]]
+    assert any(dropped("models/new.yml", "n*****") in text for text in shown[:2]), shown
+    assert [one["new"] for one in live["shown"]] == [True, True, False, False, False]
+    assert secret not in str(runner.client.status())
+
+    run = runner.run(select="apart")
+    plan = runner.client.plan(Request.parse({"select": "apart"}))
+    headline = f"5 warnings while parsing, 2 new since {first[:7]}"
+    for told in (run.warnings, plan["warnings"]):
+        assert told[0] == headline and told[1].startswith("dbt: New: ") and len(told) == 6
+    assert run.parse_warnings.to_json() == plan["parse_warnings"] == live
+    assert runner.how(run) == "warm"
+
+    old.unlink()
+    new.unlink()
+    live = runner.live(git_commit(repository, "Test neither"))["live"]["parse_warnings"]
+    assert live == {"total": 0, "new": 0, "since": "", "shown": []}
+    assert runner.run(select="apart").warnings == ()
+
+
+def test_a_run_has_the_warnings_of_the_graph_that_its_variables_make(runner: Runner) -> None:
+    repository = runner.repository
+    files = {
+        "by_variable": "{% if var('size') == 7 %}select * from {{ ref('nowhere') }}{% else %}"
+        "select 1 as id from {{ ref('apart') }} where id is null{% endif %}",
+        "by_environment": "{% if env_var('BRAND', '') == 'x' %}select * from {{ ref('nothing') }}"
+        "{% else %}select 1 as id from {{ ref('apart') }} where id is null{% endif %}",
+    }
+    (repository / "tests").mkdir()
+    for name, text in files.items():
+        (repository / "tests" / f"{name}.sql").write_text(text)
+    (repository / "models" / "old.yml").write_text(TESTED.format("nmubers"))
+    runner.live(git_commit(repository, "Refer to nothing now and then"))
+    usual = runner.run(select="apart")
+    assert usual.parse_warnings.total == 2
+    other = runner.run(select="apart", variables={"size": 7})
+    assert ", 1 only with this run's variables" in other.warnings[0], other.warnings
+    assert other.parse_warnings.total == 3
+    assert other.warnings[1].startswith("dbt: With this run's variables: Test ")
+    assert dropped("tests/by_variable.sql", "nowhere") in other.warnings[1]
+    assert runner.run(select="apart", variables={"size": 6}).parse_warnings.total == 2
+
+    for brand, total in (("x", 3), ("y", 2)):
+        runner.restart_runner(BRAND=brand)
+        runner.answering()
+        run = runner.run(select="apart")
+        assert run.parse_warnings.total == total, (brand, run.warnings)
+        assert runner.client.status()["live"]["parse_warnings"]["total"] == total
+    shutil.rmtree(repository / "tests")
+    (repository / "models" / "old.yml").unlink()
+    runner.live(git_commit(repository, "Refer to what there is"))
+
+
+TESTED = """models:
+  - name: {}
+    columns:
+      - {{name: id, data_tests: [not_null]}}
+"""
+
+OLD_FASHIONED = """
+  - name: apart
+    columns:
+      - name: id
+        data_tests:
+          - accepted_values: {values: [1]}
+          - accepted_values: {values: [2], name: another}
+"""
 
 
 def has_tag(runner: Runner, name: str) -> bool:
@@ -251,8 +347,10 @@ def test_what_another_git_sync_publishes_is_taken_up(tmp_path: Path, begin: Begi
         (published / "next").rename(published / "current")
 
     first = git(repository, "rev-parse", "HEAD")
-    publish(first)
     runner = begin(None, DBT_METRIC_DIR=str(published))
+    with pytest.raises(NoCommitReady, match="none is there.*DBT_METRIC_DIR="):
+        runner.ask(select="apart")
+    publish(first)
     runner.live(first)
     (repository / "models" / "apart.sql").write_text("select 2 as id")
     second = git_commit(repository, "Two")
@@ -274,6 +372,25 @@ def test_a_repository_without_a_dbt_project_says_so(tmp_path: Path, begin: Begin
     assert "DBT_METRIC_SUBDIR" in status["broken"]["hint"]
     with pytest.raises(NoCommitReady, match="no dbt_project.yml"):
         runner.ask(select="apart")
+    # It lies below: the same commit builds once the setting is right.
+    shutil.copytree(PROJECTS / PROJECT, repository / "analytics" / "dbt")
+    sha = git_commit(repository, "Below")
+    broken = runner.broken(sha)
+    assert "has no dbt_project.yml in '.'; there is one in analytics/dbt." in broken["message"]
+    assert broken["hint"] == "Set DBT_METRIC_SUBDIR=analytics/dbt and start again."
+    runner.restart_runner(DBT_METRIC_SUBDIR="analytics/dtb")
+    runner.until(
+        "the missing folder to be named",
+        lambda status: (
+            bool(status["broken"])
+            and "has no folder 'analytics/dtb'" in status["broken"]["message"]
+        ),
+    )
+    runner.restart_runner(DBT_METRIC_SUBDIR="analytics/dbt")
+    status = runner.live(sha)
+    assert status["broken"] is None
+    run = runner.run(select="apart")
+    assert run.state is RunState.SUCCESS and run.commit == sha, run.detail
 
 
 def test_an_unreachable_repository_is_told_with_gits_message(tmp_path: Path, begin: Begin) -> None:

@@ -62,8 +62,18 @@ def test_the_command_line_and_our_workers_agree(
 ) -> None:
     acts = behaviour.acts
     cold_acts = len(acts) if request.config.getoption("--thorough") else COLD_ACTS
-    with Stage(behaviour, tmp_path, cast, cold_acts) as stage:
+    shortcuts = not request.config.getoption("--without-shortcuts")
+    with Stage(behaviour, tmp_path, cast, cold_acts, shortcuts) as stage:
         said = stage.differences(acts)
+    assert not said, said
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("name", ["retries", "selectors"])
+def test_they_agree_without_shortcuts_too(name: str, cast: Cast, tmp_path: Path) -> None:
+    behaviour = next(one for one in KNOWN if one.name == name)
+    with Stage(behaviour, tmp_path, cast, cold_acts=1, shortcuts=False) as stage:
+        said = stage.differences(behaviour.acts)
     assert not said, said
 
 

@@ -217,6 +217,12 @@ def test_another_page_or_host_is_refused_whoever_is_signed_in(guarded: Runner) -
             assert refused.status_code == 403, headers
     with person(guarded, "otto@example.com", Origin=ADDRESS) as http:
         assert http.get("/runner/v1/status").status_code == 200
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    link = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}  # in a chat
+    with person(guarded, "otto@example.com") as http:
+        for how, status in (({}, 403), ({**link, "Sec-Fetch-Dest": "iframe"}, 403), (link, 200)):
+            answer = http.get("/runner/v1/status", headers={**elsewhere, **how})
+            assert answer.status_code == status, how
 
 
 def test_a_new_secret_of_the_proxy_holds_at_once(guarded: Runner) -> None:

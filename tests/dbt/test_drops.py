@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from mage_dbt.errors import RequestError
+from mage_dbt.mage import project
 from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
 from mage_dbt.workspace.postgres import WAREHOUSE
@@ -136,6 +138,27 @@ def test_views_and_materialized_views_that_are_replaced_count_as_tables_do(runne
     assert before - standing(runner) == {"bi.on_stage"}
 
 
+def test_a_full_refresh_says_whose_rights_and_which_comment_fall_with_the_table(
+    runner: Runner,
+) -> None:
+    def said(**asked: Any) -> list[str]:
+        return [one for one in planned(runner, **asked)["warnings"] if "loses" in one]
+
+    refresh = {"operation": "full_refresh", "select": "facts"}
+    assert said(**refresh) == []  # what the role analyst may read, it may read of any new table
+    runner.execute("grant select on analytics.facts to public")
+    runner.execute("grant insert on analytics.facts to analyst")
+    runner.execute("comment on table analytics.facts is 'by hand'")
+    assert said(**refresh) == [
+        "facts loses what is granted on it: insert to analyst; select to public.",
+        "facts loses its comment.",
+    ]
+    assert said(select="facts") == []  # merged into, not dropped
+    run = runner.run(**refresh)
+    assert run.state is RunState.SUCCESS, run.detail
+    assert said(**refresh) == []
+
+
 def test_a_model_that_was_another_kind_of_relation_drops_that_one(runner: Runner) -> None:
     runner.execute("drop table analytics.facts cascade")
     runner.execute("create view analytics.facts as select 1 as id, 2 as amount, ''::text as waited")
@@ -248,9 +271,22 @@ def test_what_a_full_refresh_repairs_is_said(runner: Runner) -> None:
     assert not any("definition" in one["text"] for one in said)
 
 
+def test_the_form_for_a_full_refresh_offers_all_that_only_one_repairs(runner: Runner) -> None:
+    project.install(runner.settings, runner.home)
+    form = runner.home.mage_project / "interactions" / "incremental_full_refresh.yaml"
+
+    def offered() -> set[str] | str:
+        options = yaml.safe_load(form.read_text())["inputs"]["model"]["options"]
+        return {one["value"] for one in options} or "nothing is offered"
+
+    found = wait_until("the form to offer models", offered, 20)
+    # A seed, a materialized view and the incremental ones; every build makes the others anew.
+    assert found == {"prices", "counted", "facts", "kept", "forced"}
+
+
 def test_the_guard_holds_whatever_quoting_says(runner: Runner) -> None:
-    project = runner.repository / "dbt_project.yml"
-    project.write_text(project.read_text() + UNQUOTED)
+    configuration = runner.repository / "dbt_project.yml"
+    configuration.write_text(configuration.read_text() + UNQUOTED)
     runner.live(runner.commit("No quotes"))
     found = planned(runner, operation="full_refresh", select="facts counted")
     assert lost(found) == {"bi.on_facts", "bi.on_counted"}

@@ -1,4 +1,4 @@
-"""Warm parents are forks of a process that has imported dbt, and never of a wrong one."""
+"""dbt's processes are forks of one that has imported dbt, and never of a wrong one."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ whatever_the_team_calls_it:
 WAITS = "select 1 as id, pg_advisory_xact_lock(815)::text as waited"
 """A model that runs for as long as a test holds the lock."""
 
+WARM = ("warm", "a test's")
+
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
@@ -54,7 +56,8 @@ from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import ParentGone
 
 log = (Path(sys.argv[1]) / "parent.log").open("a+b")
-started = ForkServers("a test's").start("a test's", Path(sys.argv[1]), dict(os.environ), log)
+words, folder = ("warm", "a test's"), Path(sys.argv[1])
+started = ForkServers("a test's").start(words, folder, dict(os.environ), log)
 print(started.process.pid, flush=True)
 time.sleep(600)
 """
@@ -162,6 +165,33 @@ def test_a_changed_secret_is_never_served_by_a_fork_server_of_the_old_one(
         assert process.environ()[SECRET] == "two"
 
 
+def test_what_a_killed_worker_left_is_looked_for_by_a_fork(runner: Runner) -> None:
+    runner.live(runner.commit("Wait", apart=WAITS))
+    # While the server takes no new sessions, whoever looks for those of the run can be seen.
+    file = runner.server.home.postgres / "postmaster.pid"
+    server = psutil.Process(int(file.read_text().split()[0]))
+    with psycopg.connect(runner.postgres.url("dbt"), dbname=WAREHOUSE) as connection:
+        connection.execute("select pg_advisory_xact_lock(815)")
+        run = runner.ask(select="apart")
+        runner.running(run, "pg_advisory_xact_lock")
+        server.suspend()
+        try:
+            runner.kill(f"dbt_process run {runner.home.runs / run.id}")
+
+            def looking() -> psutil.Process | str:
+                found = runner.processes(f"dbt_process ended {runner.home.runs / run.id}")
+                return found[0] if found else "nobody looks"
+
+            looks = wait_until("somebody to look", looking, 20)
+            assert looks.ppid() == only_fork_server(runner).pid
+        finally:
+            server.resume()
+        runner.until_idle("pg_advisory_xact_lock", 20)  # but for the test's own, which is idle
+    ended_early = runner.over(run)
+    assert ended_early.state is RunState.ERROR and "killed by SIGKILL" in ended_early.detail
+    assert runner.run(select="apart").state is RunState.SUCCESS
+
+
 def test_the_next_runner_has_a_fork_server_of_its_own(runner: Runner) -> None:
     server = only_fork_server(runner)
     runner.restart_runner(signal.SIGKILL)
@@ -203,7 +233,7 @@ def test_a_parent_is_executed_where_a_fork_server_cannot_serve(
         monkeypatch.setattr(fork_server_process, "IMPORT_SECONDS", 0.2)
     servers = ForkServers("a test's")
     with (tmp_path / "parent.log").open("a+b") as log, caplog.at_level(logging.INFO):
-        started = servers.start("a test's", tmp_path, environment, log)
+        started = servers.start(WARM, tmp_path, environment, log)
     assert psutil.Process(started.process.pid).ppid() == os.getpid()
     expected = "did not fork within" if fault == "it takes too long" else "AssertionError"
     [said] = [text for text in caplog.messages if "without the fork server" in text]
@@ -225,4 +255,4 @@ def test_a_stopping_runner_starts_no_parent(tmp_path: Path) -> None:
         (tmp_path / "parent.log").open("a+b") as log,
         pytest.raises(ParentGone, match="the runner stops"),
     ):
-        servers.start("a test's", tmp_path, {}, log)
+        servers.start(WARM, tmp_path, {}, log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -100,6 +101,51 @@ def test_one_model_is_named_as_it_is_and_not_selected(runner: Runner) -> None:
     switch(runner, "orders", 0)
     run = failed(runner, models="orders")
     assert rerun_plan(runner, run).keys() == {"orders", "notes"}
+
+
+@pytest.mark.parametrize(
+    ("select", "says"),
+    [
+        ("tag:markt", 'has the tag "markt". Did you mean marks?'),
+        ("tag:zzz", 'has the tag "zzz". There is marks.'),
+        ("source:nope", 'No source "nope" in dbt-metric'),
+        ("path:models/chian", "Did you mean models/chain"),
+        ("package:shup", "Did you mean shop?"),
+        ("config.materialized:nope", 'matches "config.materialized:nope".'),
+        ("tag:marks,path:models/chain", "is in all of: tag:marks, path:models/chain."),
+        ("tagg:marks", '"tagg:" is no way to select: dbt has no such method. Did you mean tag'),
+        ("ordres+", 'No model "ordres+"'),
+    ],
+)
+def test_a_selection_that_matches_nothing_is_told_in_our_words(
+    runner: Runner, select: str, says: str
+) -> None:
+    with pytest.raises(BadSelection) as refused:
+        planned(runner, select=select)
+    assert says in str(refused.value)
+    for word in ("Error", "run_results", "list of models"):
+        assert word not in str(refused.value)
+
+
+def test_a_version_0_and_a_name_of_macos_are_found(runner: Runner) -> None:
+    letters = unicodedata.normalize("NFD", "학점")
+    other = unicodedata.normalize("NFC", letters)
+    versions = runner.repository / "models" / "acc.yml"
+    versions.write_text(
+        "models: [{name: acc, latest_version: 0, versions: [{v: 0, defined_in: acc_v0},"
+        " {v: 1, defined_in: acc_v1}]}]"
+    )
+    runner.publish(
+        "Versions", acc_v0="select 0 as id", acc_v1="select 1 as id", **{letters: "select 2 as id"}
+    )
+    assert {one["name"] for one in runner.client.models("acc")} == {"acc.v0", "acc.v1"}
+    assert [one["name"] for one in runner.client.models(other)] == [letters]
+    run = runner.run(models="acc.v0")
+    assert names(run) == {"acc.v0"}, run.detail
+    with pytest.raises(BadSelection, match=f"Did you mean {letters}. It looks the same"):
+        planned(runner, select=other)
+    versions.unlink()
+    runner.commit("None", acc_v0=None, acc_v1=None, **{letters: None})
 
 
 def test_only_a_run_that_did_as_much_repairs_a_node(runner: Runner) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from mage_dbt.settings import CHECKOUT
 from mage_dbt.workspace.environments import DUCKDB
 from tests.harness import environments
 
@@ -17,15 +14,4 @@ SECONDS = 300
 
 @pytest.mark.timeout(SECONDS + 180)
 def test_main_job_failure_rerun_full_refresh_and_cancel_on_duckdb(tmp_path: Path) -> None:
-    python = environments.python(DUCKDB)
-    words = ["-P", "-m", "pytest", "tests/dbt/on_duckdb.py", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [str(python), *words, "--basetemp", str(tmp_path / "duckdb")],
-        cwd=CHECKOUT,
-        env=dict(os.environ),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
+    environments.play(DUCKDB, ["tests/dbt/on_duckdb.py"], tmp_path / "duckdb", SECONDS)

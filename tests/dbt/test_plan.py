@@ -94,9 +94,12 @@ def test_a_stale_source_and_a_disabled_model_are_told(runner: Runner) -> None:
         resting="select 1 as id",
     )
     runner.live(sha)
-    found = plan(runner, select="reads")
-    assert any(
-        "source raw.orders is stale" in text and "31 h" in text for text in found["warnings"]
+    (stale,) = [one for one in plan(runner, select="reads")["warnings"] if "raw.orders" in one]
+    assert "is stale" in stale and "31 h" in stale and stale.endswith(" KST).")
+    runner.execute("truncate raw.orders")
+    assert (
+        "The source raw.orders is stale: it has no rows."
+        in (plan(runner, select="reads")["warnings"])
     )
     run = runner.run(select="resting")
     assert run.state is RunState.ERROR and '"resting" is disabled' in run.detail
@@ -113,3 +116,12 @@ def test_a_seen_plan_cannot_be_changed_and_is_forgotten_with_the_runs(runner: Ru
                 ledger.execute(change)
         ledger.execute("select ledger.forget(now() + interval '1 second')")
         assert ledger.execute(known, [seen["digest"]]).fetchone() is None
+
+
+def test_a_star_selects_every_node_as_no_selection_does(runner: Runner) -> None:
+    """What Mage's dbt blocks are told to write by whoever means all models."""
+    every, star = (
+        plan(runner, operation="command", command=command)
+        for command in ("build", "build --select *")
+    )
+    assert {one["node"] for one in every["nodes"]} == {one["node"] for one in star["nodes"]}

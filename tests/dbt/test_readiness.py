@@ -8,11 +8,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mage_dbt.errors import BadSelection
+from mage_dbt.commits import AGAIN
+from mage_dbt.errors import BadSelection, Unavailable
 from mage_dbt.request import Request
 from mage_dbt.run import RunState
+from mage_dbt.yaml_file import REPAIR
 from tests.harness.base import command_line
-from tests.harness.repository import git, git_commit
+from tests.harness.repository import git, git_commit, make_repository
 from tests.harness.runner import Runner
 from tests.harness.waiting import wait_until
 
@@ -59,11 +61,36 @@ def test_a_commit_whose_packages_cannot_be_had_leaves_no_process_and_no_download
     packages = runner.repository / "packages.yml"
     packages.write_text("packages:\n  - local: nowhere\n")
     sha = git_commit(runner.repository, "Ask for a package that is not there")
-    message = runner.broken(sha)["message"]
-    assert "cannot be had: nowhere" in message
+    told = runner.broken(sha)
+    assert "cannot be had: nowhere" in told["message"] and told["hint"] == REPAIR
     folder = next(runner.home.commits.glob(f"{sha[:12]}-*"))
     until_nothing_parses(folder)
     assert not list(folder.glob(".dbt-downloads*"))
+    packages.unlink()
+    runner.live(git_commit(runner.repository, "Without it"))
+
+
+def test_only_a_source_that_is_away_is_asked_for_again(runner: Runner, tmp_path: Path) -> None:
+    lib = make_repository(tmp_path / "lib", PROJECT)
+    packages = runner.repository / "packages.yml"
+    here = f"git: '{lib.as_uri()}'"
+    for text, says in (
+        (f"- {here}\n    revision: v9.9.9", "v9.9.9"),
+        (f"- {here}\n    revision: main\n  - {here}\n    revision: HEAD", "main"),
+        ("- pakage: dbt-labs/dbt_utils\n    version: 1.0.0", "pakage"),
+    ):
+        packages.write_text(f"packages:\n  {text}\n")
+        told = runner.broken(git_commit(runner.repository, f"Ask for {says}"))
+        assert says in told["message"] and told["hint"] == REPAIR, told
+        assert not told["by_machine"]
+        assert "network" not in f"{told}"
+    packages.write_text("packages:\n  - git: http://127.0.0.1:9/lib.git\n    revision: main\n")
+    sha = git_commit(runner.repository, "Ask for a source that is away")
+    told = runner.broken(sha)
+    assert "127.0.0.1" in told["message"] and told["by_machine"]
+    assert told["hint"] == f"Is the network there? {AGAIN}"
+    with pytest.raises(Unavailable, match="cannot be had"):
+        runner.ask(select="nightly", commit=sha)
     packages.unlink()
     runner.live(git_commit(runner.repository, "Without it"))
 

@@ -16,6 +16,11 @@ from tests.harness.runner import Runner
 
 PROJECT = "steps"
 
+SLOW_TO_PARSE = """
+{% for one in range(600) %}{% for other in range(90000) %}{% endfor %}{% endfor %}
+select 1 as id
+"""
+
 
 @pytest.fixture(autouse=True)
 def the_project_as_it_was(runner: Runner) -> Iterator[None]:
@@ -28,6 +33,7 @@ def the_project_as_it_was(runner: Runner) -> Iterator[None]:
             one.unlink()
     for name, text in before.items():
         (models / name).write_text(text)
+    (runner.repository / "selectors.yml").unlink(missing_ok=True)
     if git(runner.repository, "status", "--porcelain"):
         runner.live(runner.commit("Back to the beginning"))
 
@@ -75,8 +81,49 @@ def test_a_failed_model_is_repaired_by_a_commit_and_the_story_tells_it(runner: R
         runner.ask(operation="rerun_failed", of=fixed.id)
     with pytest.raises(BadVariable, match="keeps the variables"):
         runner.ask(operation="rerun_failed", of=failed.id, variables={"size": 9})
-    with pytest.raises(Conflict, match="no daily build yet"):
+    with pytest.raises(Conflict, match="Nothing has built everything yet"):
         runner.ask(operation="rerun_failed")
+
+
+def test_a_rerun_asked_for_right_after_a_push_waits_for_that_commit(runner: Runner) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Repair facts slowly", facts=FACTS, slow=SLOW_TO_PARSE)
+    fixed = runner.run(operation="rerun_failed", of=failed.id)
+    assert fixed.state is RunState.SUCCESS and fixed.commit == pushed, fixed.detail
+    (waited,) = [text for text in fixed.notes if text.startswith("Waited ")]
+    assert f'for {pushed[:7]} "Repair facts slowly", which was being made ready.' in waited
+
+
+def test_a_run_that_does_not_wait_says_which_commit_it_uses_and_which_one_comes(
+    runner: Runner,
+) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Repair facts slowly again", facts=FACTS, slow=SLOW_TO_PARSE)
+    runner.until("it to be parsed", lambda status: status["preparing"] == pushed)
+    at_once = [
+        runner.ask(operation="rerun_failed", of=failed.id, wait_for_commit=False),
+        runner.ask(select="apart"),
+    ]
+    for run in map(runner.over, at_once):
+        assert run.commit == failed.commit
+        (told,) = [text for text in run.warnings if "is being made ready" in text]
+        assert f'{pushed[:7]} "Repair facts slowly again" is newer' in told
+        assert f'this run uses {failed.commit[:7]} "Break facts"' in told
+    waited = runner.run(select="apart", wait_for_commit=True)
+    assert waited.commit == pushed and not [one for one in waited.warnings if "newer" in one]
+
+
+def test_a_rerun_that_waits_for_a_commit_that_turns_out_broken_uses_the_one_there_is(
+    runner: Runner,
+) -> None:
+    failed = failed_build(runner)
+    pushed = runner.commit("Forget a brace", apart="select {{ ref('numbers') ")
+    again = runner.run(operation="rerun_failed", of=failed.id)
+    assert again.commit == failed.commit
+    assert [
+        text for text in again.notes if f'for {pushed[:7]} "Forget a brace", which is not' in text
+    ]
+    assert [text for text in again.warnings if f"{pushed[:7]} " in text and "is broken" in text]
 
 
 def test_renamed_deleted_and_added_models_are_each_told(runner: Runner) -> None:
@@ -144,6 +191,44 @@ def test_a_rerun_goes_on_the_same_commit_or_a_named_one(runner: Runner) -> None:
     assert named.commit == good and named.state is RunState.SUCCESS, named.detail
     with pytest.raises(BadCommit, match="No commit or tag"):
         runner.ask(operation="rerun_failed", of=failed.id, commit="0123456")
+
+
+def test_a_run_of_a_selector_is_run_again_by_its_nodes_whatever_became_of_the_selector(
+    runner: Runner,
+) -> None:
+    file = runner.repository / "selectors.yml"
+    counts = "select count(*) as n from {{ ref('facts') }}"
+
+    def select(value: str) -> None:
+        definition = f"{{method: fqn, value: {value}, children: true}}"
+        file.write_text(f"selectors:\n  - name: chosen\n    definition: {definition}\n")
+
+    select("numbers")
+    runner.live(runner.commit("Break facts, and select", facts=BROKEN))
+    failed = runner.run(operation="command", command="build --selector chosen")
+    assert failed.state is RunState.ERROR, failed.detail
+    left = {one.name for one in failed.nodes if not one.passed}
+    assert {"facts", "facts_view", "totals"} <= left and "apart" not in names(failed)
+    asked = {"operation": "rerun_failed", "of": failed.id}
+
+    # The selector as it was says whether a node that nobody has planned yet is meant.
+    runner.live(runner.commit("Repair facts", facts=FACTS, counts=counts))
+    plan = runner.client.plan(Request.parse(asked))
+    assert {one["name"] for one in plan["nodes"]} == {*left, "counts"}
+
+    # One that means other nodes brings none of them, and takes none away.
+    select("apart")
+    runner.live(runner.commit("Select another"))
+    plan = runner.client.plan(Request.parse(asked))
+    assert {one["name"] for one in plan["nodes"]} == left
+
+    file.unlink()
+    sha = runner.commit("Select nothing")
+    runner.live(sha)
+    fixed = runner.run(**asked)
+    assert fixed.state is RunState.SUCCESS and names(fixed) == left, fixed.detail
+    gone = f"The selector chosen is not at {sha[:7]}: what came since the first run is left out."
+    assert gone in fixed.notes
 
 
 def test_of_two_reruns_at_once_the_second_is_refused(runner: Runner) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mage_dbt.errors import Conflict, NotFound
+from mage_dbt.errors import Conflict, NotFound, RequestError
 from mage_dbt.request import Request
 from mage_dbt.run import NodeResult, Run, RunState
 from tests.harness.runner import Runner
@@ -175,9 +175,32 @@ def test_a_cancelled_run_stops_its_sql_within_five_seconds(runner: Runner) -> No
     assert runner.at_work("pg_sleep") == []
     assert node(runner.client.run(run.id), "apart").status == "error"
     events = list(runner.client.follow(run.id, print))
-    assert "by the test" in events[-1].data["detail"]
+    assert events[-1].data["detail"] == "Cancelled by the test."
+    (story,) = [one["text"] for one in runner.client.story(run.id)]
+    assert " was cancelled at " in story and story.endswith(" by the test")
     with pytest.raises(Conflict, match="is over: Cancelled"):
         runner.client.cancel(run.id, "again")
+
+
+def test_a_morning_is_nobodys_who_only_says_so(runner: Runner) -> None:
+    said = {"caller": "Mage, trigger Every morning", "mage_run": 7, "select": "apart"}
+    for number, cause in enumerate(("schedule", "start")):
+        request = Request.parse({**said, "cause": cause, "key": f"mage:{number}"})
+        for ticket in ("", "0" * 64):
+            run = runner.over(runner.client.submit(request, ticket))
+            assert (run.cause, run.morning) == ("form", None)
+            assert list(run.planned) == ["apart"] and run.state is RunState.SUCCESS
+        # A part of the project is no morning, whoever asks for it.
+        run = runner.run(**{**said, "cause": cause, "key": f"mage:part {number}"})
+        assert (run.cause, run.morning) == (cause, None) and list(run.planned) == ["apart"]
+
+
+def test_the_mornings_keys_are_the_runners_alone(runner: Runner) -> None:
+    before = runner.client.runs(limit=500)
+    for cause in ("schedule", "start", "form", "tool", "api"):
+        with pytest.raises(RequestError, match="keys that begin 'daily:' are the runner's own"):
+            runner.ask(cause=cause, key="daily:2126-11-24")
+    assert runner.client.runs(limit=500) == before
 
 
 def test_an_unknown_run_is_not_found(runner: Runner) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from mage_dbt.errors import NothingLeft
+from mage_dbt.errors import Conflict, NothingLeft
+from mage_dbt.request import Request
 from mage_dbt.run import Run, RunState
 from tests.dbt.models import BROKEN, FACTS
 from tests.harness.repository import git
@@ -32,6 +33,27 @@ def morning(runner: Runner) -> Run:
 
 def told(runner: Runner, run: Run) -> list[str]:
     return [one["text"] for one in runner.client.story(run.id)]
+
+
+def test_a_red_first_build_of_a_workspace_is_run_again_like_a_daily_one(runner: Runner) -> None:
+    with pytest.raises(Conflict, match="Nothing has built everything yet"):
+        runner.ask(operation="rerun_failed")
+    runner.live(runner.commit("Break facts at first", facts=BROKEN))
+    first = runner.run(cause="start", caller="Mage, trigger API")
+    assert first.state is RunState.ERROR and first.morning is None
+    assert first.title == "daily_full_build"
+    runner.live(runner.commit("Repair facts at first", facts=FACTS))
+    assert runner.run(select="apart").state is RunState.SUCCESS  # builds not everything
+    asked = Request.parse({"operation": "rerun_failed", "cause": "form", "caller": "alice"})
+    assert "numbers" not in {one["name"] for one in runner.client.plan(asked)["nodes"]}
+    fixed = runner.run(operation="rerun_failed", cause="form", caller="alice")
+    assert fixed.state is RunState.SUCCESS and fixed.follows == first.id, fixed.detail
+
+    everything = runner.run(caller="kim")
+    assert everything.state is RunState.SUCCESS, everything.detail
+    said = f"last build of everything, by kim, run {everything.id}, succeeded"
+    with pytest.raises(NothingLeft, match=said):
+        runner.ask(operation="rerun_failed")
 
 
 def test_two_mornings_fail_and_are_repaired_and_each_reads_as_one_story(runner: Runner) -> None:

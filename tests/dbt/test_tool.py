@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import subprocess
@@ -9,17 +10,20 @@ import sys
 
 import httpx
 
+from mage_dbt import report
 from mage_dbt.run import RunState
-from tests.harness.repository import git
+from tests.harness.repository import git, git_commit
 from tests.harness.runner import Runner
 
 PROJECT = "steps"
 OWN_POSTGRESQL = True  # `status` names every process of the workspace
 
 
-def tool(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tool(
+    runner: Runner, *arguments: str, module: str = "mage_dbt.cli"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "mage_dbt.cli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         env={"PATH": os.environ["PATH"], **runner.settings.as_environment()},
         capture_output=True,
         text=True,
@@ -64,6 +68,18 @@ def test_a_plan_is_seen_run_by_its_digest_and_refused_when_it_changed(runner: Ru
     assert done.returncode == 0, done.stderr
 
 
+def test_dbt_itself_runs_with_the_workspaces_profile_and_without_the_runner(runner: Runner) -> None:
+    before = runner.client.runs(limit=500)
+    words = ["run", "--select", "numbers", "--vars", "size: 7"]
+    done = tool(runner, *words, module="mage_dbt.workspace.dbt_itself")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no queue, no ledger" in done.stderr and "PASS=1" in done.stdout
+    assert runner.query("select count(*) from analytics.numbers") == [(7,)]
+    assert runner.client.runs(limit=500) == before
+    wrong = tool(runner, "run", "--selct", "numbers", module="mage_dbt.workspace.dbt_itself")
+    assert wrong.returncode == 2 and "--selct" in wrong.stderr
+
+
 def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:
     text = (runner.repository / "models" / "apart.sql").read_text()
     runner.live(runner.commit("Break", apart="select 1 / 0 as id"))
@@ -75,7 +91,10 @@ def test_show_tells_the_story_of_a_run_and_its_reruns(runner: Runner) -> None:
     again = tool(runner, "run", "rerun_failed", "--of", failed.id)
     assert again.returncode == 2 and "has succeeded since" in again.stderr
     first = tool(runner, "run", "rerun_failed")
-    assert first.returncode == 2 and "no daily build yet" in first.stderr
+    assert first.returncode == 2 and "Nothing has built everything yet" in first.stderr
+    assert report.WAITS_FOR_COMMIT in first.stderr
+    at_once = tool(runner, "run", "rerun_failed", "--no-wait-for-commit")
+    assert at_once.returncode == 2 and report.WAITS_FOR_COMMIT not in at_once.stderr
 
 
 def test_what_is_refused_says_why_and_ends_with_status_two(runner: Runner) -> None:
@@ -114,8 +133,11 @@ def test_cancel_stops_a_run(runner: Runner) -> None:
     going_on = tool(runner, "status").stdout
     assert f"build apart, run {run.id}, since" in going_on and "asked for by test" in going_on
     done = tool(runner, "cancel", run.id)
-    assert done.returncode == 0 and "Cancelled" in done.stdout
-    assert runner.client.run(run.id).state is RunState.CANCELLED
+    assert done.returncode == 0 and "Cancelled by " in done.stdout
+    over = runner.client.run(run.id)
+    assert over.state is RunState.CANCELLED
+    assert over.detail == f"Cancelled by {getpass.getuser()} with mage-dbt."
+    assert over.detail in tool(runner, "show", run.id).stdout
     runner.live(runner.commit("Back", apart=text))
 
 
@@ -124,8 +146,33 @@ def test_status_tells_the_live_commit_and_the_next_morning(runner: Runner) -> No
     assert done.returncode == 0
     assert "live" in done.stdout and "morning   next build" in done.stdout
     data = json.loads(tool(runner, "status", "--json").stdout)
-    assert data["live"]["models"] == 6
+    assert data["live"]["models"] == 5 and "1 seed" in data["live"]["holds"]
     assert {one["name"] for one in data["processes"]} >= {"postgres", "runner", "git-sync"}
+
+
+def test_what_dbt_warned_of_while_parsing_is_in_status_plan_and_run(runner: Runner) -> None:
+    before = git(runner.repository, "rev-parse", "HEAD")
+    misspelt = runner.repository / "models" / "misspelt.yml"
+    misspelt.write_text(MISSPELT)
+    runner.live(git_commit(runner.repository, "Test a misspelt model"))
+    headline = f"2 warnings while parsing, 2 new since {before[:7]}"
+    dropped = "depends on a node named 'nmubers' in package '' which was not found"
+    status = tool(runner, "status").stdout
+    assert f"dbt       {headline}\n          New: " in status and dropped in status
+    plan = tool(runner, "plan", "--select", "apart").stdout
+    assert f"Warning: {headline}\nWarning: dbt: New: " in plan and dropped in plan
+    run = tool(runner, "run", "--select", "apart").stdout
+    assert f"Warning: {headline}\nWarning: dbt: New: " in run and dropped in run
+    misspelt.unlink()
+    runner.live(git_commit(runner.repository, "Test it no more"))
+    assert "while parsing" not in tool(runner, "status").stdout
+
+
+MISSPELT = """models:
+  - name: nmubers
+    columns:
+      - {name: id, data_tests: [not_null]}
+"""
 
 
 def test_over_tcp_nothing_answers_without_the_token_but_ping(runner: Runner) -> None:

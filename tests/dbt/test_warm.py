@@ -14,10 +14,12 @@ import psutil
 import pytest
 
 from mage_dbt.commit import Commit
+from mage_dbt.errors import Unavailable
 from mage_dbt.profile import Profile
 from mage_dbt.run import RunState
 from mage_dbt.settings import CHECKOUT
-from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.worker import DESCRIBE, Job
+from mage_dbt.worker.cold import ColdWorker, dbt_environment
 from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import Forker, ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
@@ -129,16 +131,45 @@ def test_a_run_outlives_its_parent_and_can_be_cancelled(runner: Runner) -> None:
     assert not runner.at_work("pg_sleep")
 
 
+def live_commit(runner: Runner) -> Commit:
+    live = runner.client.status()["live"]["sha"][:12]
+    [ready] = runner.home.commits.glob(f"{live}-*/ready.json")
+    return Commit.read(ready.parent)
+
+
+def test_a_dbt_that_finds_no_room_as_it_looks_at_a_commit_blames_the_machine(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in runner.postgres.warehouse_environment().items():
+        monkeypatch.setenv(name, value)
+    commit = live_commit(runner)
+    job = Job(
+        folder=tmp_path / "job",
+        commit=commit.sha,
+        project=commit.project,
+        parsed=commit.parsed,
+        dbt_arguments=Profile.of(runner.settings, runner.home).for_project(commit.project),
+        command=DESCRIBE,
+        select=(),
+        exclude=(),
+        flags=(),
+        variables={},
+    )
+    (job.folder / "target").mkdir(parents=True)
+    (job.folder / "target" / "manifest.json").symlink_to("/dev/full")
+    worker = ColdWorker(job)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        worker.describe()
+    worker.close()
+
+
 def test_a_parent_that_cannot_be_understood_is_ended_and_says_so(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in runner.postgres.warehouse_environment().items():
         monkeypatch.setenv(name, value)
-    live = runner.client.status()["live"]["sha"][:12]
-    [ready] = runner.home.commits.glob(f"{live}-*/ready.json")
     arguments = [
-        *("--project-dir", str(Commit.read(ready.parent).project)),
-        *Profile.of(runner.settings, runner.home).arguments(),
+        *Profile.of(runner.settings, runner.home).for_project(live_commit(runner).project),
         *("--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path)),
     ]
     task, servers = Task(tuple(arguments), {}), ForkServers("a test's")

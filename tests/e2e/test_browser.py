@@ -1,59 +1,291 @@
-"""An analyst with nothing but a browser: opens Mage, runs a model again, reads what came of it."""
+"""An analyst with nothing but a browser: opens Mage, clicks, and reads what came of it."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
 from playwright.sync_api import Page
 
-from mage_dbt.run import RunState
+from mage_dbt.run import Run, RunState
+from tests.harness.repository import git
 from tests.harness.waiting import wait_until
 from tests.harness.workspace import Workspace
 
+PANEL_WIDTHS = ((1720, 900), (1366, 768))
+"""Windows of a desk's screen and of a small laptop."""
 
-def test_an_analyst_runs_one_model_again_and_reads_the_result(
-    workspace: Workspace, page: Page
-) -> None:
-    address = workspace.mage_url
-    page.goto(f"{address}/pipelines")
-    page.get_by_text("single_model_rerun").first.wait_for()
+TOO_LARGE = re.compile(r"[1-9]\d{0,2}e([4-9]\d\d|[1-9]\d{3,4})")
+WITH_EXPONENT = re.compile(r"[1-9]\d{2,3}e\d{1,2}")
+DIGITS = re.compile(r"[1-9]\d{6}")
+"""Beginnings of a SHA that JSON reads as a number: infinite, another, and the same."""
 
-    page.goto(f"{address}/pipelines/single_model_rerun/triggers")
-    page.get_by_text("Run@once").click()
-    page.get_by_text("Run pipeline now").wait_for()
-    page.get_by_placeholder("Variable value").first.fill("facts")
-    before = {run.id for run in workspace.client.runs(limit=500)}
-    page.get_by_role("button", name="Run now").click()
+SHAPE = re.compile(r"\d+ rows? x \d+ column")
+"""What Mage writes under a block's table."""
 
-    def probe() -> list[int] | str:
-        new = [run for run in workspace.client.runs() if run.id not in before]
-        if not new:
-            return "no new run"
-        run = new[0]
+HASH_OBJECT = ("git", "hash-object", "-t", "commit", "-w")
+
+
+class Desk:
+    """The browser's page, and the workspace behind it."""
+
+    def __init__(self, workspace: Workspace, page: Page) -> None:
+        self.workspace = workspace
+        self.page = page
+        self._before = {run.id for run in workspace.client.runs(limit=500)}
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.workspace.mage_url + path)
+
+    def run_once(self, pipeline: str, **typed: str) -> None:
+        """Run@once on the pipeline's page, with values typed into the boxes of these names."""
+        self.open(f"/pipelines/{pipeline}/triggers")
+        self.page.get_by_text("Run@once").click()
+        self.page.get_by_text("Run pipeline now").wait_for()
+        for name, value in typed.items():
+            row = self.page.locator("tr", has=self.page.get_by_text(name, exact=True))
+            row.get_by_placeholder("Variable value").fill(value)
+        self.page.get_by_role("button", name="Run now").click()
+
+    def new_run(self) -> Run:
+        """The run that a click has led to, when it is over."""
+
+        def probe() -> Run | str:
+            new = [run for run in self.workspace.client.runs() if run.id not in self._before]
+            if not new:
+                return "no new run"
+            return new[0] if new[0].state.final else f"the run is {new[0].state}"
+
+        run = wait_until("the clicked run to be over", probe, 120)
+        self._before.add(run.id)
         assert run.mage_run is not None
-        return [run.mage_run] if run.state.final else f"the run is {run.state}"
+        self.workspace.ended(run.mage_run)
+        return run
 
-    number = wait_until("the clicked run to be over", probe, 120)[0]
-    assert workspace.ended(number) == "completed"
-    assert workspace.run_of(number).state is RunState.SUCCESS
+    def newest(self, pipeline: str, after: int) -> int:
+        """The number of the pipeline's first pipeline run after this one, when that is over."""
 
-    page.goto(f"{address}/pipelines/single_model_rerun/runs/{number}")
-    done = page.get_by_text("completed", exact=True).first
-    done.wait_for()
-    box = done.bounding_box()
-    assert box is not None
-    page.mouse.click(930, box["y"] + box["height"] / 2)  # the line itself, not one of its links
-    page.get_by_text("3 rows x 6 columns").wait_for()
-    shown = page.inner_text("body")
-    assert "facts" in shown and "success" in shown
+        def probe() -> int | str:
+            numbers = self.numbers(pipeline)
+            return min((one for one in numbers if one > after), default=0) or "none yet"
 
-    page.goto(f"{address}/pipelines/single_model_rerun/logs?pipeline_run_id[]={number}")
-    page.get_by_text("success facts").first.wait_for()
+        number = wait_until(f"a pipeline run of {pipeline}", probe, 60)
+        self.workspace.ended(number)
+        return number
+
+    def numbers(self, pipeline: str) -> list[int]:
+        asked = f"{self.workspace.mage_url}/api/pipeline_runs?pipeline_uuid={pipeline}"
+        runs = self.page.request.get(asked).json()["pipeline_runs"]
+        return [int(one["id"]) for one in runs]
+
+    def trigger_of(self, number: int) -> str:
+        """The name of the trigger of a pipeline run."""
+        block = self.workspace.pipeline_run(number)["block_runs"][0]
+        return str(block["pipeline_schedule_name"])
+
+    def last(self, pipeline: str) -> int:
+        return max(self.numbers(pipeline), default=0)
+
+    def click_block(self, pipeline: str, number: int, status: str) -> str:
+        """Opens a pipeline run and clicks on the line of its block; gives all the page shows."""
+        self.open(f"/pipelines/{pipeline}/runs/{number}")
+        done = self.page.get_by_text(status, exact=True).first
+        done.wait_for()
+        box = done.bounding_box()
+        assert box is not None
+        # The line itself, not one of its links.
+        self.page.mouse.click(box["x"] + box["width"] + 6, box["y"] + box["height"] / 2)
+        self.page.get_by_text(SHAPE).first.wait_for()
+        return self.page.inner_text("body")
+
+    def in_window(self, text: str) -> bool:
+        """Whether the text can be seen without scrolling or dragging."""
+        size = self.page.viewport_size
+        boxes = [one.bounding_box() for one in self.page.get_by_text(text).all()]
+        return any(
+            box is not None
+            and size is not None
+            and box["x"] >= 0
+            and box["x"] + min(box["width"], 100) <= size["width"]
+            and box["y"] + min(box["height"], 20) <= size["height"]
+            for box in boxes
+        )
 
 
-def test_the_forms_list_offers_the_models_by_name(workspace: Workspace, page: Page) -> None:
-    address = workspace.mage_url
-    page.goto(f"{address}/pipelines/single_model_rerun/triggers")
+@pytest.fixture
+def desk(workspace: Workspace, page: Page) -> Desk:
+    return Desk(workspace, page)
+
+
+def test_an_analyst_runs_one_model_again_and_reads_the_result(desk: Desk) -> None:
+    desk.open("/pipelines")
+    desk.page.get_by_text("single_model_rerun").first.wait_for()
+    desk.run_once("single_model_rerun", model="facts")
+    run = desk.new_run()
+    assert run.state is RunState.SUCCESS and run.caller == "somebody in Mage"
+    assert run.mage_run is not None
+    shown = desk.click_block("single_model_rerun", run.mage_run, "completed")
+    assert "3 rows x 6 columns" in shown and "facts" in shown and "success" in shown
+
+    desk.open(f"/pipelines/single_model_rerun/logs?pipeline_run_id[]={run.mage_run}")
+    desk.page.get_by_text("success facts").first.wait_for()
+
+    # The trigger that it took says what it was, and is not left among those that one can use.
+    trigger = desk.trigger_of(run.mage_run)
+    assert trigger.startswith("Run once, ")
+    desk.open("/pipelines/single_model_rerun/runs")
+    desk.page.get_by_text(trigger).first.wait_for()
+    desk.open("/pipelines/single_model_rerun/triggers")
+    desk.page.get_by_text("API", exact=True).first.wait_for()
+    assert trigger not in desk.page.inner_text("body")
+
+
+def test_the_form_leads_to_a_run_without_a_name_that_nobody_asked_for(desk: Desk) -> None:
+    page = desk.page
+    desk.open("/pipelines/single_model_rerun/triggers")
     page.get_by_text("Create trigger with no-code").click()
     page.get_by_role("button", name="CUSTOMIZE", exact=True).click()
     page.get_by_text("Which model to build and test again").wait_for()
     offered = page.locator("select option").all_inner_texts()
     assert "facts" in offered and "numbers: Numbers and ten times as much." in offered
+    page.get_by_role("button", name="Back: Settings").click()
+    page.get_by_text("How would you like this pipeline to be triggered?").wait_for()
+    page.get_by_text("Schedule", exact=True).click()
+    page.locator("select").first.select_option("@once")
+    page.get_by_role("button", name="Next: Customize").click()
+    page.locator("select").first.select_option("numbers")
+    page.get_by_role("button", name="Next: Review").click()
+    page.get_by_text("Filled in for you").wait_for()
+    assert "This is required" not in page.inner_text("body")
+    page.locator("input[type=checkbox] + span").last.click()  # to be active immediately
+    page.get_by_role("button", name="Create trigger").click()
+    run = desk.new_run()
+    assert run.state is RunState.SUCCESS and run.request["models"] == ["numbers"]
+    assert "Record is invalid" not in page.inner_text("body")
+
+
+def test_a_full_refresh_previews_and_names_what_would_be_lost(desk: Desk) -> None:
+    pipeline = "incremental_full_refresh"
+    for width, height in PANEL_WIDTHS:
+        desk.page.set_viewport_size({"width": width, "height": height})
+        before, runs = desk.last(pipeline), len(desk.workspace.client.runs(limit=500))
+        desk.run_once(pipeline, model="facts", with_downstream="false")
+        number = desk.newest(pipeline, before)
+        shown = desk.click_block(pipeline, number, "completed")
+        assert "analytics_reporting.facts_view is dropped along and not rebuilt" in shown
+        assert "To do it, run it again with `preview` set to false." in shown
+        assert desk.in_window("is dropped along and not rebuilt")
+        assert len(desk.workspace.client.runs(limit=500)) == runs
+
+
+def test_a_switch_that_is_no_switch_is_refused_in_a_sentence(desk: Desk) -> None:
+    pipeline = "single_model_rerun"
+    for typed, said in (("ture", "'ture'"), ("1e999", "'1e999'"), ("null", "null"), ("", "empty")):
+        before, runs = desk.last(pipeline), len(desk.workspace.client.runs(limit=500))
+        desk.run_once(pipeline, model="facts", preview=typed)
+        number = desk.newest(pipeline, before)
+        shown = desk.click_block(pipeline, number, "failed")
+        assert f"`preview` is true or false, not {said}" in shown
+        assert len(desk.workspace.client.runs(limit=500)) == runs
+    desk.open(f"/pipelines/{pipeline}/logs?pipeline_run_id[]={number}")
+    desk.page.get_by_text("`preview` is true or false").first.click()
+    desk.page.get_by_text("Errors", exact=True).wait_for()  # the line's own panel
+    shown = desk.page.inner_text("body")
+    assert "Traceback" not in shown and "site-packages" not in shown and ".py" not in shown
+
+
+def test_the_reason_is_read_without_dragging_anything(desk: Desk) -> None:
+    pipeline = "single_model_rerun"
+    number = desk.workspace.trigger(pipeline, model="numbers", variables="size: 1 / 0")
+    assert desk.workspace.ended(number) == "failed"
+    for width, height in PANEL_WIDTHS:
+        desk.page.set_viewport_size({"width": width, "height": height})
+        desk.click_block(pipeline, number, "failed")
+        assert desk.in_window("division by zero"), width
+        desk.page.evaluate("localStorage.clear()")  # as somebody's who was never here
+
+
+def test_run_once_on_every_morning_builds_or_shows_todays_build(desk: Desk) -> None:
+    pipeline, page = "daily_full_build", desk.page
+    before = desk.last(pipeline)
+    desk.open(f"/pipelines/{pipeline}/triggers")
+    page.get_by_text("Every morning", exact=True).first.click()
+    page.get_by_role("button", name="Run@once").click()
+    number = desk.newest(pipeline, before)
+    assert desk.workspace.ended(number) == "completed"
+    shown = desk.click_block(pipeline, number, "completed")
+    assert "missing column headers" not in shown and "facts" in shown and "success" in shown
+
+
+def test_another_time_for_every_morning_is_refused_where_it_is_saved(desk: Desk) -> None:
+    page = desk.page
+    desk.open("/pipelines/daily_full_build/triggers")
+    page.get_by_text("Every morning", exact=True).first.click()
+    page.get_by_text("Edit trigger", exact=True).click()
+    cron = page.get_by_placeholder("* * * * *")
+    cron.wait_for()
+    cron.fill("30 22 * * *")
+    page.get_by_role("button", name="Save changes").click()
+    page.get_by_text("Nothing was saved. 'Every morning' runs at 08:00 Asia/Seoul").wait_for()
+    shown = page.inner_text("body")
+    assert "DAILY_BUILD_AT and DAILY_BUILD_TIMEZONE" in shown and "Traceback" not in shown
+
+
+def test_a_closed_page_leads_back(desk: Desk) -> None:
+    for path in ("/terminal", "/version-control"):
+        desk.open(path)
+        desk.page.get_by_text("This part of Mage is closed here").wait_for()
+        desk.page.get_by_text("Back to the pipelines").click()
+        desk.page.get_by_text("single_model_rerun").first.wait_for()
+        assert desk.page.url.endswith("/pipelines") or "/pipelines?" in desk.page.url
+    for address in ("/terminal", "/version-control"):
+        assert not desk.page.locator(f'a[href="{address}"]').first.is_visible()
+
+
+@pytest.fixture
+def versions(workspace: Workspace) -> Iterator[list[tuple[str, int]]]:
+    """Commits whose SHA begins like a number, each with the value that its model then has; another
+    is the newest."""
+    made = []
+    for value, form in enumerate((TOO_LARGE, WITH_EXPONENT, DIGITS), 10):
+        workspace.commit(f"Value {value}", which=f"select {value} as value")
+        made.append((begin_as(workspace, form)[:7], value))
+    workspace.publish("The newest", which="select 99 as value")
+    yield made
+    workspace.commit("Without it", which=None)
+
+
+def begin_as(workspace: Workspace, form: re.Pattern[str]) -> str:
+    """Makes a commit like the last one whose SHA begins so, in seven digits."""
+    parent, tree = (git(workspace.repository, "rev-parse", one) for one in ("HEAD", "HEAD^{tree}"))
+    who = "Kim <kim@example.com> 1795890000 +0000"
+    for number in range(1_000_000):
+        body = f"tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\nSame {number}\n"
+        data = body.encode()
+        sha = hashlib.sha1(b"commit %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        if form.fullmatch(sha[:7]):
+            subprocess.run(
+                [*HASH_OBJECT, "--stdin"],
+                cwd=workspace.repository,
+                input=data,
+                check=True,
+                capture_output=True,
+            )
+            git(workspace.repository, "reset", "--quiet", "--hard", sha)
+            return sha
+    raise AssertionError(form.pattern)
+
+
+def test_a_version_that_looks_like_a_number_is_the_one_that_is_built(
+    desk: Desk, versions: list[tuple[str, int]]
+) -> None:
+    query: Callable[..., list[tuple[int]]] = desk.workspace.query
+    for typed, value in (*versions, (f'"{versions[0][0]}"', versions[0][1])):
+        desk.run_once("single_model_rerun", model="which", commit=typed)
+        run = desk.new_run()
+        assert run.state is RunState.SUCCESS, run.detail
+        assert run.commit.startswith(typed.strip('"'))
+        assert query("select value from analytics.which") == [(value,)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from mage_dbt.run import Run, RunState
 from tests.canaries import places
 from tests.harness import environments
 from tests.harness.repository import git, git_commit, make_repository
-from tests.harness.services import service
+from tests.harness.services import Service, service
 from tests.harness.waiting import wait_until
 from tests.harness.workspace import Workspace
 
@@ -47,7 +48,7 @@ whatever_the_team_calls_it:
       host: 127.0.0.1
       port: {port}
       user: team
-      password: "{{{{ env_var('DBT_ENV_SECRET_TEAM_PASSWORD') }}}}"
+      password: {password}
       dbname: team
       schema: analytics
       threads: 2
@@ -88,6 +89,8 @@ class Scene:
     repository: Path
     gate: type[Gate]
     canaries: dict[str, str]
+    service: Service
+    """Where alerts arrive."""
     heard: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -145,13 +148,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     repository = make_repository(folder / "repository", "steps")
     git(repository, "update-server-info")
     canaries = {name: canary(name) for name in MADE}
-    for name in ("DBT_ENV_SECRET_TEAM_PASSWORD", "DBT_ENV_SECRET_OTHER", "NOTEBOOK_TOKEN"):
+    for name in ("DBT_ENV_SECRET_FILE", "DBT_ENV_SECRET_OTHER", "NOTEBOOK_TOKEN", "profile"):
         canaries[name] = canary(name)
+    canaries["DBT_PASSWORD"] = "c4naryvariable0c4f1e"
     canaries["git"] = "c4naryg1t0c4f1e"
     canaries["alerts"] = "c4narya1erts0c4f1e"
     given = folder / "given"
     given.mkdir()
-    for name in ("DBT_ENV_SECRET_TEAM_PASSWORD", "NOTEBOOK_TOKEN"):
+    for name in ("DBT_ENV_SECRET_FILE", "NOTEBOOK_TOKEN"):
         (given / name).write_text(canaries[name])
     user = base64.b64encode(f"kim:{canaries['git']}".encode()).decode()
     gate = type("OneGate", (Gate,), {"wanted": f"Basic {user}"})
@@ -173,8 +177,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         DBT_SECRETS_DIR=str(given),
         NOTEBOOK_SECRETS_DIR=str(given),
         DBT_ENV_SECRET_OTHER=canaries["DBT_ENV_SECRET_OTHER"],
+        DBT_PASSWORD=canaries["DBT_PASSWORD"],
     )
-    (profiles / "profiles.yml").write_text(PROFILE.format(port=live.environ["POSTGRES_PORT"]))
+    (profiles / "profiles.yml").write_text(
+        PROFILE.format(port=live.environ["POSTGRES_PORT"], password=json.dumps(canaries["profile"]))
+    )
     environments.share(live.home)
     live.home.secrets.mkdir(mode=0o700)
     with service() as good:
@@ -190,7 +197,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             (live.home.secrets / name).chmod(0o600)
         live.start_and_wait()
         try:
-            yield Scene(live, repository, gate, canaries)
+            yield Scene(live, repository, gate, canaries, good)
         finally:
             live.stop()
             server.shutdown()
@@ -199,7 +206,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def make_warehouse(scene: Scene) -> None:
     """The team's database, until now missing, with a function that says the password aloud."""
     port = scene.live.settings.postgres_port
-    password = scene.canaries["DBT_ENV_SECRET_TEAM_PASSWORD"]
+    password = scene.canaries["profile"]
     where = f"host=127.0.0.1 port={port} user=postgres"
     secret = scene.canaries["postgres-superuser"]
     with psycopg.connect(where, password=secret, dbname="postgres", autocommit=True) as connection:
@@ -228,11 +235,21 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
     make_warehouse(scene)
     assert live.over(scene.ask(select="numbers+")).state is RunState.SUCCESS
     # The warehouse says the password in an error, in a model's name and in a log.
-    scene.commit("Say it", apart="select public.say() as id")
-    said = live.over(scene.ask())
+    scene.commit(
+        "Say it",
+        apart="select public.say() as id",
+        totals="{{ log(env_var('DBT_PASSWORD'), info=true) }}"
+        "select '{{ adapter.config.credentials.password }}{{ env_var('DBT_PASSWORD') }}' as id",
+    )
+    said = live.over(scene.ask(cause="api"))  # of which alerts tell
     assert said.state is RunState.ERROR
     assert "connection with ***** failed" in str([one.message for one in said.nodes])
     live.over(scene.ask(operation="rerun_failed", of=said.id))
+    wait_until(
+        "the failure to be told",
+        lambda: "*****" in str(scene.service.received) or str(scene.service.titles()),
+        RUN_SECONDS,
+    )
     # A commit that dbt cannot read, with a secret it may not read.
     scene.commit("Break it", totals="select '{{ env_var(\"DBT_ENV_SECRET_OTHER\") }}' as x")
     scene.commit(
@@ -263,7 +280,7 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
             scene.call(http, "GET", path, headers=bearer)
             scene.call(http, "GET", path, headers={"Authorization": "Bearer wrong"})
         for run in scene.client.runs():
-            for path in ("", "/events", "/nodes/apart", "/mage"):
+            for path in ("", "/events", "/nodes/apart", "/nodes/totals", "/mage"):
                 scene.call(http, "GET", f"/v1/runs/{run.id}{path}", headers=bearer)
         scene.call(http, "POST", "/v1/runs", headers=bearer, json={"select": ["a", 1]})
         scene.call(http, "POST", "/v1/plans", headers=bearer, json={"operation": "build"})
@@ -287,13 +304,14 @@ def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
         return bool(error) or "git-sync has not noticed"
 
     wait_until("git-sync to be refused", refused, RUN_SECONDS)
+    scene.heard["alerts"] = str(scene.service.received)
     search(scene)
 
 
 def search(scene: Scene) -> None:
     allowed = {
         # What the warehouse itself says aloud stands in the warehouse's own log.
-        ("DBT_ENV_SECRET_TEAM_PASSWORD", str(scene.live.home.logs / "postgres.log"))
+        ("profile", str(scene.live.home.logs / "postgres.log"))
     }
     found = places(scene.live, scene.canaries, scene.heard, allowed)
     assert found == []
@@ -305,7 +323,7 @@ def in_environments(scene: Scene) -> list[str]:
     """Secrets in the environment of processes that are not to have them."""
     may = {
         "mage": {"postgres-mage", "NOTEBOOK_TOKEN", "mage-jwt", "runner-to-mage"},
-        "runner": {"postgres-runner", "DBT_ENV_SECRET_OTHER"},
+        "runner": {"postgres-runner", "DBT_ENV_SECRET_OTHER", "DBT_PASSWORD"},
         "git-sync": set(),
         "postgres": set(),
     }

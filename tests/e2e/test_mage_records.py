@@ -81,7 +81,7 @@ def test_a_run_by_the_api_is_seen_in_mage_like_any_other(workspace: Workspace) -
     )
     assert workspace.table(number)["facts"]["status"] == "success"
     log = workspace.block_log("single_model_rerun", number)
-    assert run.id in log and '"message": "Plan: 3 nodes"' in log and "success  facts" in log
+    assert run.id in log and '"message": "Plan: 3 nodes (' in log and "success  facts" in log
     assert "Asked for by a bot, through the API. Why: the bot was asked" in log
     assert seen(workspace, run) == [number]
     assert [one.id for one in workspace.client.runs(mage_run=number)] == [run.id]

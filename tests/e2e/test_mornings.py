@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from mage_dbt.client import RunnerClient
+from mage_dbt.mage.project import DAILY_PIPELINE, DAILY_TRIGGER
 from mage_dbt.run import Run
 from tests.harness.waiting import wait_until
 from tests.harness.workspace import Workspace
@@ -73,6 +74,21 @@ def test_the_morning_is_built_once_on_time_and_one_slept_through_once_and_late(
             live.stop()
 
 
+def begun_by_hand(live: Workspace) -> int:
+    """What Run@once does on the page of the trigger "Every morning"; gives the pipeline run."""
+
+    def trigger() -> int | str:
+        found = http.get(f"/api/pipelines/{DAILY_PIPELINE}/pipeline_schedules").json()
+        daily = [one for one in found["pipeline_schedules"] if one["name"] == DAILY_TRIGGER]
+        return int(daily[0]["id"]) if daily else "Mage does not know it yet"
+
+    with httpx.Client(base_url=live.mage_url, timeout=30, trust_env=False) as http:
+        number = wait_until("the daily trigger", trigger, 60)
+        path = f"/api/pipeline_schedules/{number}/pipeline_runs"
+        made = http.post(path, json={"pipeline_run": {"variables": {}}}).json()
+    return int(made["pipeline_run"]["id"])
+
+
 def completed_in_mage(live: Workspace) -> int:
     """How many of Mage's runs of the daily pipeline are completed."""
     address = f"http://127.0.0.1:{live.settings.mage_port}/api/pipeline_runs"
@@ -93,6 +109,13 @@ def test_a_morning_slept_through_is_built_once_and_says_how_late(tmp_path: Path)
     )
     try:
         live.start_and_wait()
+        early = begun_by_hand(live)
+        assert live.ended(early) == "completed"
+        mine = live.run_of(early)
+        assert (mine.cause, mine.caller, mine.morning) == ("form", "somebody in Mage", None)
+        assert len(mine.nodes) > 5 and live.table(early)["facts"]["status"] == "success"
+        log = live.block_log("daily_full_build", early)
+        assert "comes at 17:00" in log and "this one is beside it, now" in log
         live.stop()
         live.environ["DAILY_BUILD_AT"] = "10:30"
         live.start_and_wait()
@@ -100,5 +123,14 @@ def test_a_morning_slept_through_is_built_once_and_says_how_late(tmp_path: Path)
         assert run.cause == "schedule"
         assert 30 * 60 < run.late_seconds < 3 * 3600
         assert len(mornings(live)) == 1
+
+        runs = len(live.client.runs(limit=500))
+        again = begun_by_hand(live)
+        assert live.ended(again) == "completed"
+        assert f"is there already (run {run.id}, Success)" in live.block_log(
+            "daily_full_build", again
+        )
+        assert live.table(again)["facts"]["status"] == "success"
+        assert len(live.client.runs(limit=500)) == runs
     finally:
         live.stop()

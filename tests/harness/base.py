@@ -59,14 +59,13 @@ class Harness:
 
     def connect(self, role: str, database: str = "") -> psycopg.Connection[Any]:
         """As this role, in its own database unless another is named; each statement commits."""
-        return psycopg.connect(
-            host="127.0.0.1",
-            port=self.postgres_port,
-            user=role,
-            password=(self.home.secrets / secret_of(role)).read_text(),
-            dbname=database or (WAREHOUSE if role in ("dbt", "analyst") else WORKSPACE),
-            autocommit=True,
-        )
+        return psycopg.connect(self.url(role, database), autocommit=True)
+
+    def url(self, role: str, database: str = "") -> str:
+        """For this role, of its own database unless another is named."""
+        password = (self.home.secrets / secret_of(role)).read_text()
+        database = database or (WAREHOUSE if role in ("dbt", "analyst") else WORKSPACE)
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.postgres_port}/{database}"
 
     @property
     def postgres_port(self) -> int:

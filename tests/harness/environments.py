@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from functools import cache
 from pathlib import Path
 
 from mage_dbt.home import Home
-from mage_dbt.settings import Settings
+from mage_dbt.settings import CHECKOUT, Settings
 from mage_dbt.workspace import environments
 from mage_dbt.workspace.environments import DBT, MAGE, VALIDATORS, Recipe
 from tests.harness.waiting import progress
@@ -27,6 +29,21 @@ def installed() -> Home:
 def validator(name: str) -> str:
     """The path of a validator's program."""
     return str(python(VALIDATORS).parent / name)
+
+
+def play(recipe: Recipe, arguments: list[str], folder: Path, seconds: float) -> None:
+    """Plays tests in that environment, their files below `folder`. Fails with what they print."""
+    words = [str(python(recipe)), "-P", "-m", "pytest", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*words, "--basetemp", str(folder), *arguments],
+        cwd=CHECKOUT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:]
 
 
 def share(home: Home) -> None:

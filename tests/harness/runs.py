@@ -9,8 +9,10 @@ from typing import Any
 
 from mage_dbt.client import RunnerClient
 from mage_dbt.errors import Unavailable
+from mage_dbt.mage import begun
 from mage_dbt.request import Request
 from mage_dbt.run import Run
+from mage_dbt.workspace.secret_files import read_or_make
 from tests.harness.base import Harness
 from tests.harness.repository import git_commit
 from tests.harness.waiting import wait_until
@@ -77,8 +79,13 @@ class WithRunner(Harness):
         return self.until("the runner to answer again", lambda status: bool(status["live"]))
 
     def ask(self, **request: Any) -> Run:
-        """Asks for a run and does not wait for it."""
-        return self.client.submit(Request.parse({"cause": "tool", "caller": "test", **request}))
+        """Asks for a run and does not wait for it; as schedule or start with their ticket."""
+        asked = Request.parse({"cause": "tool", "caller": "test", **request})
+        proof = ""
+        if asked.cause in begun.CAUSES:
+            secret = read_or_make(self.home.runner_to_mage_secret)
+            proof = begun.ticket(secret, asked.cause, asked.mage_run)
+        return self.client.submit(asked, proof)
 
     def over(self, run: Run, seconds: float = RUN_SECONDS) -> Run:
         """Waits for a run's final state. A runner that is away is waited for."""

@@ -1,5 +1,7 @@
 """Programs that come from the system's package manager: found, or installed where that is ours to
 do, which is as root with apt-get. Elsewhere the tests that need them report themselves as not run.
+
+One that changes the machine when it is installed is only unpacked, into a folder of the tests'.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.harness import environments
 from tests.harness.waiting import progress
 
 FOLDERS = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
@@ -27,31 +30,67 @@ def program(package: str, *others: str) -> Path | None:
     return _find(*names) or (_install(package) and _find(*names)) or None
 
 
+def unpacked(package: str) -> Path | None:
+    """The program of this name, from its package where the machine has none; nothing else of the
+    machine knows it."""
+    folder = environments.installed().environments / f"package-{package}"
+    program = folder / "usr" / "bin" / package
+    if not (found := _find(package)) and not program.exists():
+        with _alone():
+            if not program.exists() and not _unpack(package, folder):
+                return None
+    return found or program
+
+
+def _unpack(package: str, folder: Path) -> bool:
+    if not _can_install():
+        return False
+    aside = folder.with_suffix(".new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    aside.chmod(0o755)
+    with progress().during(f"unpacking {package}"):
+        if not _apt_get(package, ["update"]) or not _apt_get(package, ["download", package], aside):
+            return False
+        [file] = aside.glob("*.deb")
+        subprocess.run(["dpkg-deb", "--extract", str(file), str(aside)], check=True)
+    file.unlink()
+    aside.rename(folder)
+    return True
+
+
+def _can_install() -> bool:
+    return shutil.which("apt-get") is not None and os.geteuid() == 0
+
+
 def _find(*names: str) -> Path | None:
     found = [path for name in names if (path := shutil.which(name, path=FOLDERS))]
     return Path(found[0]) if found else None
 
 
 def _install(package: str) -> bool:
-    apt_get = shutil.which("apt-get")
-    if not apt_get or os.geteuid() != 0:
+    if not _can_install():
         return False
+    install = ["install", "--yes", "--no-install-recommends", package]
     with _alone(), progress().during(f"installing {package}"):
-        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-            done = subprocess.run(
-                [apt_get, "--quiet", *arguments],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=INSTALL_SECONDS,
-            )
-            if done.returncode:
-                last = done.stdout.strip().splitlines()[-3:]
-                progress().say("\n".join([f"{package} could not be installed:", *last]))
-                return False
-    return True
+        return _apt_get(package, ["update"]) and _apt_get(package, install)
+
+
+def _apt_get(package: str, arguments: Sequence[str], folder: Path | None = None) -> bool:
+    done = subprocess.run(
+        ["apt-get", "--quiet", *arguments],
+        cwd=folder,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=INSTALL_SECONDS,
+    )
+    if done.returncode:
+        last = done.stdout.strip().splitlines()[-3:]
+        progress().say("\n".join([f"{package} could not be had:", *last]))
+    return not done.returncode
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import quote
 
 import httpx
+import psutil
 
 from tests.groups_header import groups_header
 from tests.harness.login import try_to_sign_in
+from tests.harness.waiting import wait_until
 from tests.login import wire
 from tests.login.attack import SIGN_IN, Target, attack, one_of
 
@@ -182,6 +185,100 @@ def _origin(target: Target) -> str:
     return one_of(answers, "403")
 
 
+@attack(
+    "people",
+    "Ana's login in what a page of another site loads by GET: an image, a script, a frame",
+)
+def _loaded_elsewhere(target: Target) -> str:
+    cookie = target.cookie("ana@example.com")
+    answers = []
+    for address in ("/api/pipelines", "/pipelines", "/images/x", "/runner/v1/runs"):
+        for site in ("cross-site", "same-site"):
+            for mode, dest in (("no-cors", "image"), ("no-cors", "script"), ("navigate", "iframe")):
+                told = {"Site": site, "Mode": mode, "Dest": dest}
+                fetched = [f"Sec-Fetch-{name}: {value}" for name, value in told.items()]
+                answers.append(target.told(target.people(address, cookie, *fetched)))
+    link = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+    assert wire.statuses(target.people("/pipelines", cookie, *link)) == [200]  # from a chat
+    return one_of(answers, "403")
+
+
+NOT_TAKEN = {
+    "exclude_pattern": "^(([a-zA-Z0-9_.]+)+)+!$",  # a regular expression that is never done
+    "exclude_dir_pattern": "^(([a-zA-Z0-9_.]+)+)+!$",
+    "pattern": "^(([a-zA-Z0-9_.]+)+)+!$",
+    "repo_path": "/",
+    "directory_path": "/etc",
+    "file_path": "/etc/passwd",
+    "pipeline_uuid": "../../../../etc",
+    "order_by[]": "query delete",  # the first word is looked up, the second called
+    "order_by": "query delete",
+    "content_override": "import os",
+    "data_source_override": '{"type": "chart_code"}',
+    "os[]": "1",  # the name is that of a module to import
+}
+
+
+@attack(
+    "people",
+    f"{len(NOT_TAKEN)} parameters that Mage reads as a regular expression, a path, a call, a "
+    "module or code, by a viewer, encoded once, twice and three times",
+)
+def _parameters(target: Target) -> str:
+    vera, ana = target.cookie("vera@example.com"), target.cookie("ana@example.com")
+    answers = []
+    for name, value in NOT_TAKEN.items():
+        for _ in range(3):
+            value = quote(value, safe="")
+            for address in ("files", "pipelines", "pipeline_runs", "block_runs", "blocks/x"):
+                answer = target.people(f"/api/{address}?{quote(name)}={value}", vera)
+                assert not re.search(rb'root:x:|"name": "(proc|passwd)"', answer)
+                answers.append(target.told(answer))
+            assert wire.statuses(target.people("/api/statuses", ana)) == [200]
+    assert set(answers) == {"200", "400"}, set(answers)
+    runs = target.people("/api/pipeline_runs", ana)
+    assert b'"pipeline_uuid"' in wire.body(runs)
+    return "400, or taken out before Mage reads it; Ana is answered meanwhile"
+
+
+@attack(
+    "people",
+    "a file of the machine, by its path from the root, encoded once to four times: read, moved, "
+    "deleted, by an owner",
+)
+def _path_from_the_root(target: Target) -> str:
+    otto = target.cookie("otto@example.com")
+    victim = target.real.home.root / "victim.txt"
+    victim.write_text("here")
+    path, answers = str(victim), []
+    for _ in range(4):
+        path = quote(path, safe="")
+        for resource in ("files", "folders", "file_contents", "blocks", "custom_templates"):
+            for method in ("GET", "PUT", "DELETE"):
+                ours = [otto, f"Origin: {target.real.people}", "Content-Length: 2"]
+                answer = target.people(f"/api/{resource}/{path}", *ours, method=method, body=b"{}")
+                answers.append(target.told(answer))
+    assert victim.read_text() == "here"
+    # The proxy sends a browser on from `//`, to a path inside the project.
+    return one_of(answers, "301", "404")
+
+
+@attack("people", "a trigger's token, looked for by a viewer where Mage shows and keeps triggers")
+def _tokens(target: Target) -> str:
+    vera, ana = target.cookie("vera@example.com"), target.cookie("ana@example.com")
+    token = target.real.home.mage_trigger_token.read_bytes()
+    file = quote("pipelines/daily_full_build/triggers.yaml", safe="")
+    assert token in target.people(f"/api/file_contents/{file}", ana)  # who may edit it
+    daily = "/api/pipelines/daily_full_build"
+    for address in (
+        *(f"/api/file_contents/{file}", f"/api/blocks/x?file_path={file}", "/api/pipeline_runs"),
+        *(f"/api/blocks/{file}", f"{daily}/pipeline_triggers", f"{daily}/pipeline_schedules"),
+        *("/api/pipeline_schedules/1", f"{daily}?include_schedules=true", f"{daily}/logs"),
+    ):
+        assert token not in target.people(address, vera), address
+    return "stars in its place"
+
+
 @attack("people", "Ana's login in a web socket of another site's page")
 def _web_socket_origin(target: Target) -> str:
     port = target.real.people_port
@@ -206,6 +303,32 @@ def _upgrade_of_a_page(target: Target) -> str:
             wire.send(port, data)
             answers.append(target.told(target.people("/api/pipelines", ana)))
     return "the others are answered: " + one_of(answers, "200")
+
+
+@attack("people", "25 requests with `Upgrade` that are no web socket: HEAD, POST, a page, no key")
+def _upgrade_left_open(target: Target) -> str:
+    port, mage = target.real.people_port, target.settings.mage_port
+
+    def to_mage() -> int:
+        there = [one for one in psutil.net_connections("tcp") if one.raddr[1:] == (mage,)]
+        return sum(one.status != psutil.CONN_TIME_WAIT for one in there)
+
+    vera, origin = target.cookie("vera@example.com"), f"Origin: {target.real.people}"
+    before = to_mage()
+    for _ in range(5):
+        for method, address in (
+            *(("HEAD", "/pipelines"), ("HEAD", "/websocket/"), ("POST", "/websocket/")),
+            *(("GET", "/pipelines"), ("GET", "/api/pipelines")),
+        ):
+            data = wire.request(address, f"127.0.0.1:{port}", [*UPGRADE[:2], vera, origin], method)
+            wire.send(port, data, 0.5)  # the answer to a HEAD has a length and no body
+
+    def closed() -> bool | str:
+        now = to_mage()
+        return now <= before or f"{now} connections to Mage, {before} before"
+
+    wait_until("the relay to close them", closed, 20)
+    return "answered; the relay keeps no connection to Mage open"
 
 
 CLOSED = ("/websocket/terminal", "/api/sessions", "/api/events", "/api/event_matchers", "/api/runs")

@@ -15,6 +15,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -235,6 +236,54 @@ def test_a_viewer_reads_and_changes_nothing(mage: Mage) -> None:
     assert "changed" not in (mage.home.mage_project / "custom" / "mine.py").read_text()
 
 
+def test_a_viewer_finds_no_triggers_token_anywhere(mage: Mage) -> None:
+    ours = mage.home.mage_trigger_token.read_text()
+    with person(mage, "ana@example.com") as http:
+        new = {"name": "hers", "schedule_type": "api", "status": "active"}
+        made = http.post(
+            "/api/pipelines/daily_full_build/pipeline_schedules", json={"pipeline_schedule": new}
+        ).json()["pipeline_schedule"]
+        saved = {"pipeline_trigger": {"pipeline_schedule_id": made["id"]}}
+        http.post("/api/pipelines/daily_full_build/pipeline_triggers", json=saved)
+        file = "/api/file_contents/pipelines%2Fdaily_full_build%2Ftriggers.yaml"
+        text = http.get(file).json()["file_content"]["content"]  # an analyst may edit it
+        assert ours in text
+        http.put(file, json={"file_content": {"content": text}})
+    with sqlite3.connect(mage.home.root / "mage.db") as connection:
+        rows = connection.execute("select distinct token from pipeline_schedule").fetchall()
+    tokens = [token for (token,) in rows if token]
+    assert ours in tokens and len(tokens) > 1
+    pipelines = ("mine", "daily_full_build")
+    files = [f"pipelines/{one}/triggers.yaml" for one in pipelines]
+    files += [f"dbt-metric/{one}" for one in files]
+    versions = mage.home.mage_project / ".file_versions"
+    files += [str(one.relative_to(versions.parent)) for one in versions.rglob("*")]
+    assert any(".file_versions" in one and "triggers.yaml" in one for one in files)
+    paths = [
+        *("/api/pipeline_schedules", "/api/pipeline_runs", "/api/backfills", "/api/interactions"),
+        *("/api/pipelines?include_schedules=1", "/api/statuses", "/api/global_data_products"),
+        *(f"/api/pipeline_schedules/{one}" for one in range(1, made["id"] + 1)),
+        *(f"/api/pipelines/{one}?include_schedules=true" for one in pipelines),
+        *(
+            f"/api/pipelines/{one}/{part}"
+            for one in pipelines
+            for part in ("pipeline_schedules", "pipeline_triggers", "logs", "variables")
+        ),
+        *(f"/api/file_contents/{quote(one, safe='')}" for one in files),
+        *(f"/api/files/{quote(one, safe='')}/file_versions" for one in files),
+        *(f"/api/files/{quote(one, safe='')}" for one in files),
+        *(f"/api/blocks/x?file_path={quote(one, safe='')}" for one in files),
+        *(f"/api/blocks/{quote(one, safe='')}" for one in files),
+    ]
+    seen = ""
+    with person(mage, "vera@example.com") as http:
+        for path in paths:
+            answer = http.get(path)
+            assert [one for one in tokens if one in answer.text] == [], path
+            seen += answer.text
+    assert "*" * len(ours) in seen  # it did look where they stand
+
+
 @pytest.mark.parametrize("name", ["ana@example.com", "olga@example.com", "otto@example.com"])
 def test_an_analyst_and_whoever_is_more_edits_and_runs(mage: Mage, name: str) -> None:
     with person(mage, name) as http:
@@ -276,6 +325,24 @@ def test_a_triggers_run_bears_the_name_of_who_begins_it(mage: Mage) -> None:
         assert mage.ended(number) == "completed"
         logs = http.get(f"/api/pipelines/mine/logs?pipeline_run_id[]={number}").text
         assert "asked by aki@example.com" in logs
+
+
+def test_a_cancelled_run_bears_the_name_of_who_cancels_it(mage: Mage) -> None:
+    with person(mage, "aki@example.com") as http:
+        answer = http.get("/api/pipelines/mine/pipeline_schedules").json()
+        (trigger,) = [
+            one["id"] for one in answer["pipeline_schedules"] if one["schedule_type"] == "api"
+        ]
+        asked: dict[str, Any] = {"pipeline_run": {"variables": {}}}
+        made = http.post(f"/api/pipeline_schedules/{trigger}/pipeline_runs", json=asked).json()
+        number = made["pipeline_run"]["id"]
+    with person(mage, "ana@example.com") as http:
+        change = {"pipeline_run": {"status": "cancelled"}}
+        assert '"error"' not in http.put(f"/api/pipeline_runs/{number}", json=change).text
+    assert mage.ended(number) == "cancelled"
+    variables = mage.pipeline_run(number)["variables"]
+    assert variables["cancelled_by"] == "ana@example.com"
+    assert variables["asked_by"] == "aki@example.com"
 
 
 def test_a_dbt_model_is_not_made_as_a_block(mage: Mage) -> None:

@@ -163,6 +163,30 @@ def test_unreadable_vars_are_refused_by_name(in_mage: InMage) -> None:
     assert said.startswith("BadVariable --vars '5': Variables are names with values")
 
 
+@pytest.mark.parametrize("command", ["build", "run", "seed", "snapshot"])
+def test_all_models_without_a_flag_is_refused_and_says_how_to_say_all(
+    in_mage: InMage, command: str
+) -> None:
+    (said,) = in_mage(dbt_block(command, "# nothing is chosen\n--full-refresh"))
+    assert said.startswith(
+        "BadSelection The flags of this block name no model: dbt "
+        f"{command} would then mean all of them. Write which, such as `--select fct_orders+`; for"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("build", "--select *"),
+        ("build", "--exclude tag:slow"),
+        ("run", "--selector x"),
+        ("test", ""),
+    ],
+)
+def test_all_models_is_what_somebody_wrote(in_mage: InMage, command: str, flags: str) -> None:
+    assert in_mage(dbt_block(command, flags)) == [f"{[command, *flags.split()]} {{}} own_dbt"]
+
+
 def test_patching_again_changes_nothing(mage_python: Path) -> None:
     done = subprocess.run(
         [mage_python, "-m", "mage_dbt.mage.patches"],
@@ -172,6 +196,18 @@ def test_patching_again_changes_nothing(mage_python: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+NOTEBOOK = """
+from IPython.core.interactiveshell import InteractiveShell
+
+code = "from mage_dbt.errors import NotFound; raise NotFound('answer No model.', 'Name it.')"
+InteractiveShell.instance().run_cell(code)
+"""
+
+
+def test_a_notebook_shows_a_refusal_without_a_traceback(in_mage: InMage) -> None:
+    assert in_mage(NOTEBOOK) == ["No model. Name it."]
 
 
 TRIGGERS_TOKEN = """

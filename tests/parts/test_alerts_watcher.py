@@ -86,6 +86,17 @@ class World:
             self.ledger.state(run, state, detail)
         return run
 
+    def end(self, state: RunState, nodes: dict[str, str] | None = None, **request: Any) -> str:
+        """A run that has ended so, after every run before it, with these nodes' statuses; the
+        watcher has looked."""
+        run = self.run(RunState.QUEUED, **request)
+        for name, status in (nodes or {}).items():
+            done = {"node": f"model.m.{name}", "name": name, "type": "model", "status": status}
+            self.ledger.event(run, datetime.now(UTC), "node_finished", done)
+        self.ledger.state(run, state, "nodes did not pass" if state is RunState.ERROR else "")
+        self.watcher.look()
+        return run
+
     def told(self) -> list[tuple[str, str]]:
         """Key and title of everything told so far, oldest first."""
         with self.ledger._connection() as connection:
@@ -141,7 +152,7 @@ def test_a_morning_that_has_not_begun_is_told_at_the_deadline_and_once(world: Wo
     world.restart()
     world.watcher.look(world.clock("10:00"))
     world.watcher.look(world.clock("10:10"))
-    title = f"Daily build of {today} has not begun (at 09:00)"
+    title = f"Daily build of {today} has not begun (at 09:00 KST)"
     assert world.told() == [(f"overdue:{today}", title)]
     assert "no commit of dbt-metric is ready" in world.bodies()
 
@@ -173,7 +184,7 @@ def test_one_that_runs_or_waits_says_how_far_and_for_whom_and_its_end_is_told(
     waiting = "waiting for fct_orders, being written by run x"
     run = world.run(RunState.QUEUED, waiting, cause="schedule", morning=today)
     world.watcher.look(world.clock("09:00"))
-    assert world.told() == [(f"overdue:{today}", f"Daily build of {today} waits (at 09:00)")]
+    assert world.told() == [(f"overdue:{today}", f"Daily build of {today} waits (at 09:00 KST)")]
     assert waiting in world.bodies() and f"show {run}" in world.bodies()
     world.ledger.state(run, RunState.SUCCESS)
     world.watcher.look()
@@ -189,7 +200,7 @@ def test_a_running_one_says_how_many_nodes_are_done(world: World) -> None:
     done = {"node": "model.a", "name": "a", "type": "model", "status": "success"}
     world.ledger.event(run, now, "node_finished", done)
     world.watcher.look(world.clock("09:00"))
-    assert world.told()[0][1] == f"Daily build of {today} is running: 1 of 3 nodes (at 09:00)"
+    assert world.told()[0][1] == f"Daily build of {today} is running: 1 of 3 nodes (at 09:00 KST)"
 
 
 def test_one_that_is_over_in_time_is_no_news(world: World) -> None:
@@ -226,39 +237,149 @@ def test_mage_that_is_down_is_named_as_the_reason(world: World) -> None:
     assert "Why: Mage is restarting" in world.bodies()
 
 
-def test_a_story_is_told_as_failed_failed_again_and_fixed_once(world: World) -> None:
+def test_a_story_is_told_as_failed_failed_otherwise_and_fixed_once(world: World) -> None:
     today = datetime.now(ZONE).date()
-    first = world.run(RunState.ERROR, "facts failed", cause="schedule", morning=today)
-    second = world.run(RunState.ERROR, "again", operation="rerun_failed", of=first)
-    third = world.run(RunState.SUCCESS, operation="rerun_failed", of=second, caller="lee")
-    fourth = world.run(RunState.SUCCESS, operation="rerun_failed", of=first)
-    for _ in range(3):
-        world.watcher.look()
+    first = world.end(RunState.ERROR, {"a": "error"}, cause="schedule", morning=today)
+    rerun = {"operation": "rerun_failed", "of": first}
+    world.end(RunState.ERROR, {"a": "error"}, **rerun)
+    other = world.end(RunState.ERROR, {"a": "success", "b": "error"}, **rerun)
+    fixed = world.end(RunState.SUCCESS, {"b": "success"}, **rerun, caller="lee")
+    again = world.end(RunState.SUCCESS, {"b": "success"}, **rerun)
     world.restart()
     world.watcher.look()
     told = dict(world.told())
     assert set(told) == {
         f"failure:{first}",
-        f"failure:{second}",
-        f"recovery:failure:{second}",
+        f"failure:{other}",
+        f"recovery:failure:{other}",
     }
-    assert told[f"failure:{second}"] == f"Rerun of daily build of {today} failed"
-    assert told[f"recovery:failure:{second}"] == f"Fixed: daily build of {today}"
-    assert f"show {third}" in world.bodies() and f"show {fourth}" not in world.bodies()
+    assert told[f"failure:{other}"] == f"Rerun of daily build of {today} failed: b"
+    assert told[f"recovery:failure:{other}"] == f"Fixed: daily build of {today}"
+    assert f"show {fixed}" in world.bodies() and f"show {again}" not in world.bodies()
 
 
 def test_the_next_green_morning_is_the_recovery_of_a_failed_one(world: World) -> None:
+    """Each date's build is told, for silence would say that it is green; it is over once."""
     today = datetime.now(ZONE).date()
-    before = [today - timedelta(days=ahead) for ahead in (2, 1)]
-    failed = [world.run(RunState.ERROR, "failed", cause="schedule", morning=day) for day in before]
-    green = world.run(RunState.SUCCESS, cause="schedule", morning=today)
+    failed = [
+        world.end(
+            RunState.ERROR,
+            {"a": "error"},
+            cause="schedule",
+            morning=today - timedelta(days=ahead),
+        )
+        for ahead in (2, 1)
+    ]
+    green = world.end(RunState.SUCCESS, {"a": "success"}, cause="schedule", morning=today)
     world.watcher.look()
-    world.watcher.look()
-    keys = [key for key, _ in world.told()]
-    assert sorted(keys) == sorted(
-        [*(f"failure:{one}" for one in failed), f"recovery:failure:{failed[-1]}"]
-    )
+    assert [key for key, _ in world.told()] == [
+        *(f"failure:{one}" for one in failed),
+        f"recovery:failure:{failed[-1]}",
+    ]
     assert "How: the next daily build" in world.bodies() and f"show {green}" in world.bodies()
+    (again,) = [line for line in world.bodies().split("\n") if "KST, as " in line]
+    assert again.startswith("Failed: a (1 of 1 nodes), ")
+
+
+def test_the_same_failure_of_the_same_request_is_told_once_and_once_that_it_is_over(
+    world: World,
+) -> None:
+    by_bot = {"cause": "api", "caller": "API: bot", "select": "hourly"}
+    bad, good = {"hourly": "error", "after": "skipped"}, {"hourly": "success", "after": "success"}
+    first = world.end(RunState.ERROR, bad, **by_bot)
+    for caller in ("API: bot", "API: another", "API: bot"):
+        world.end(RunState.ERROR, bad, **(by_bot | {"caller": caller, "why": "again"}))
+    world.restart()
+    world.watcher.look()
+    assert [key for key, _ in world.told()] == [f"failure:{first}"]
+    fixed = world.end(RunState.SUCCESS, good, cause="tool", caller="kim", select="hourly")
+    world.end(RunState.SUCCESS, good, **by_bot)
+    assert [key for key, _ in world.told()] == [f"failure:{first}", f"recovery:failure:{first}"]
+    assert "Fixed: run by API: bot" in dict(world.told())[f"recovery:failure:{first}"]
+    assert "How: the same was asked for again" in world.bodies()
+    assert "By: kim (tool)" in world.bodies() and f"show {fixed}" in world.bodies()
+    later = world.end(RunState.ERROR, bad, **by_bot)  # a new trouble
+    world.restart()  # and one that looks back at all of this finds nothing more
+    world.watcher.look()
+    assert [key for key, _ in world.told()][2:] == [f"failure:{later}"]
+
+
+def test_other_requests_and_other_nodes_are_other_troubles(world: World) -> None:
+    api = {"cause": "api", "select": "hourly"}
+    told = [
+        world.end(RunState.ERROR, {"a": "error"}, **api),
+        world.end(RunState.ERROR, {"a": "error", "b": "fail"}, **api),
+        world.end(RunState.ERROR, {"a": "error", "b": "fail"}, **api, variables={"size": 4}),
+        world.end(RunState.ERROR, {"a": "error", "b": "fail"}, cause="api", select="hourly+"),
+    ]
+    assert [key for key, _ in world.told()] == [f"failure:{one}" for one in told]
+
+
+def test_it_is_over_when_all_that_did_not_pass_has_passed_in_whatever_runs(world: World) -> None:
+    bad = {"a": "error", "b": "skipped", "c": "success"}
+    failed = world.end(RunState.ERROR, bad, cause="api", select="a+")
+    world.end(RunState.SUCCESS, {"a": "success"}, cause="form", select="a", variables={"n": 1})
+    world.end(RunState.SUCCESS, {"a": "success"}, cause="form", select="a")
+    assert len(world.told()) == 1  # with other variables it is another table; and b is left
+    other = {"b": "success", "d": "error"}
+    world.end(RunState.ERROR, other, cause="tool", select="b d", caller="lee")
+    assert [key for key, _ in world.told()] == [f"failure:{failed}", f"recovery:failure:{failed}"]
+    assert "How: all of it has passed in other runs, 1 nodes passed" in world.bodies()
+
+
+def test_a_rerun_of_an_older_failure_is_not_the_end_of_a_newer_one(world: World) -> None:
+    today = datetime.now(ZONE).date()
+    mornings = [
+        world.end(
+            RunState.ERROR,
+            {"a": "error", name: "error"},
+            cause="schedule",
+            morning=today - timedelta(days=ahead),
+            asked_at=world.clock("08:00", today - timedelta(days=ahead)),
+        )
+        for ahead, name in ((2, "b"), (1, "c"))
+    ]
+    good = {"a": "success", "b": "success"}
+    world.end(RunState.SUCCESS, good, operation="rerun_failed", of=mornings[0])
+    assert len(world.told()) == 2
+    good = {"a": "success", "c": "success"}
+    world.end(RunState.SUCCESS, good, operation="rerun_failed", of=mornings[1])
+    assert [key for key, _ in world.told()][2:] == [f"recovery:failure:{mornings[1]}"]
+
+
+def test_an_overdue_build_that_somebody_begins_by_hand_is_done_after_all(world: World) -> None:
+    today = datetime.now(ZONE).date()
+    world.run(RunState.SUCCESS, asked_at=world.clock("08:00", today - timedelta(days=1)))
+    world.watcher.look(world.clock("08:59"))
+    world.watcher.look(world.clock("09:00"))
+    world.end(RunState.SUCCESS, {"a": "success"}, select="a", asked_at=world.clock("09:10"))
+    world.end(RunState.SUCCESS, {"a": "success"}, asked_at=world.clock("09:20"), caller="lee")
+    world.end(RunState.SUCCESS, {"a": "success"}, asked_at=world.clock("09:30"))
+    assert [key for key, _ in world.told()] == [f"overdue:{today}", f"recovery:overdue:{today}"]
+    assert " by lee: 1 nodes passed" in world.bodies()
+
+
+def test_a_daily_build_that_somebody_cancelled_is_missing_at_the_deadline(world: World) -> None:
+    today = datetime.now(ZONE).date()
+    detail = "Cancelled by kim with mage-dbt."
+    run = world.run(RunState.CANCELLED, detail, cause="schedule", morning=today)
+    world.watcher.look(world.clock("08:59"))
+    assert world.told() == []
+    world.watcher.look(world.clock("09:00"))
+    ((key, title),) = world.told()
+    assert key == f"overdue:{today}" and "was cancelled" in title
+    assert f"Why: {detail}" in world.bodies() and f"show {run}" in world.bodies()
+    world.end(RunState.SUCCESS, {"a": "success"}, operation="rerun_failed", of=run)
+    assert [key for key, _ in world.told()][1:] == [f"recovery:overdue:{today}"]
+
+
+def test_a_cancelled_daily_build_that_was_done_again_is_no_news(world: World) -> None:
+    today = datetime.now(ZONE).date()
+    detail = "Cancelled by kim with mage-dbt."
+    world.run(RunState.CANCELLED, detail, cause="schedule", morning=today)
+    world.end(RunState.SUCCESS, {"a": "success"}, caller="kim")
+    world.watcher.look(world.clock("09:00"))
+    assert world.told() == []
 
 
 def test_only_what_nobody_watches_is_told(world: World) -> None:
@@ -267,7 +388,7 @@ def test_only_what_nobody_watches_is_told(world: World) -> None:
     world.run(RunState.ERROR, "x", cause="form")
     world.run(RunState.ERROR, "x", cause="tool")
     world.run(RunState.ERROR, "x", cause="start")
-    world.run(RunState.CANCELLED, "Cancelled: by kim.", cause="api")
+    world.run(RunState.CANCELLED, "Cancelled by kim.", cause="api")
     world.run(RunState.SUCCESS, cause="api")
     by_bot = world.run(RunState.ERROR, "x", cause="api")
     cut = world.run(RunState.CANCELLED, cut_off, cause="schedule", morning=today)
@@ -284,7 +405,7 @@ def test_the_message_links_to_the_runs_page_in_mage_when_it_has_one(
     with psycopg.connect(postgres.url("mage")) as connection:
         connection.execute("create table mage.pipeline_run (id bigint, pipeline_uuid text)")
         connection.execute("insert into mage.pipeline_run values (12, 'daily_full_build')")
-    world.run(RunState.ERROR, "x", cause="api", mage_run=12)
+    world.run(RunState.ERROR, "x", cause="api", select="b", mage_run=12)
     world.watcher.look()
     address = f"http://127.0.0.1:{world.settings.mage_port}"
     assert f"{address}/pipelines/daily_full_build/runs/12" in world.bodies()
@@ -310,6 +431,35 @@ def test_a_broken_commit_is_told_when_it_stays_so_and_when_main_is_whole_again(
     world.restart()
     world.watcher.look(now + 6 * BROKEN_FOR)
     assert [key for key, _ in world.told()][1:] == [f"recovery:broken:{'a' * 40}"]
+
+
+def test_main_that_stays_broken_for_one_reason_is_told_once_and_once_that_it_is_whole(
+    world: World,
+) -> None:
+    now = datetime.now(UTC)
+
+    def push(sha: str, author: str, reason: str) -> None:
+        nonlocal now
+        error = CommitBroken(
+            f"dbt cannot parse {sha[:7]}: Compilation Error\n  {reason}", "Repair."
+        )
+        world.broken = Broken(sha, "Change", author, error, now.timestamp())
+        world.ledger.commit(sha, "Change", author, "broken", str(error), "1.11")
+        world.watcher.look(now)
+        now += BROKEN_FOR
+        world.watcher.look(now)
+
+    push("a" * 40, "Kim", "no such macro")
+    push("b" * 40, "Lee", "no such macro")  # an innocent push on a main that is broken
+    assert world.told() == [(f"broken:{'a' * 40}", "main is broken at aaaaaaa by Kim")]
+    push("c" * 40, "Lee", "no such model")
+    assert [key for key, _ in world.told()][1:] == [f"broken:{'c' * 40}"]
+    world.broken, world.live = None, commit("d" * 40)
+    world.watcher.look(now + BROKEN_FOR)
+    world.restart()
+    world.watcher.look(now + 2 * BROKEN_FOR)
+    assert [key for key, _ in world.told()][2:] == [f"recovery:broken:{'c' * 40}"]
+    assert "aaaaaaa and ccccccc were broken" in world.bodies()
 
 
 def test_each_channel_that_was_not_reached_is_taken_up_by_the_next_runner(world: World) -> None:

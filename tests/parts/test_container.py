@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from mage_dbt.container.databases import url_of
-from mage_dbt.errors import SettingError
+from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.home import Home
 from mage_dbt.mage import project
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.environments import MAGE
-from mage_dbt.workspace.ports import require_free
+from mage_dbt.workspace.ports import RELEASE_SECONDS, require_free
 from tests.harness.environments import python
+from tests.harness.ports import free_ports
 
 NO_FILE = Path("/nonexistent/workspace.env")
 
@@ -45,6 +49,22 @@ def test_one_url_for_all_is_taken_apart_by_schema(tmp_path: Path) -> None:
 def test_a_postgresql_elsewhere_is_not_for_scripts_start(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="POSTGRES_HOST=postgres is for containers"):
         require_free(settings(tmp_path, POSTGRES_HOST="postgres"))
+
+
+def test_a_port_that_is_just_being_given_up_is_waited_for_and_no_other(tmp_path: Path) -> None:
+    mage, runner, postgres = map(str, free_ports(3))
+    given = settings(tmp_path, MAGE_PORT=mage, RUNNER_PORT=runner, POSTGRES_PORT=postgres)
+    began = time.monotonic()
+    with (
+        socket.create_server(("127.0.0.1", int(runner))),
+        pytest.raises(MachineError, match=f"Port {runner} .* cannot be had: Address already in"),
+    ):
+        require_free(given)
+    assert time.monotonic() - began >= RELEASE_SECONDS
+    with socket.create_server(("127.0.0.1", int(runner))) as leaving:
+        threading.Timer(RELEASE_SECONDS / 4, leaving.close).start()
+        require_free(given)
+        assert leaving.fileno() == -1
 
 
 def test_files_in_a_folder_shared_with_a_group_can_be_written_by_it(tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from mage_dbt import gitsync
+from mage_dbt.commits import Commits
+from mage_dbt.elsewhere import export, pointers
 from mage_dbt.errors import WorkspaceError
-from mage_dbt.gitsync import GitSync, without_credentials
+from mage_dbt.gitsync import GitSync
 from tests.conftest import not_run
+from tests.harness import system
 from tests.harness.repository import git
 
 
@@ -121,6 +124,7 @@ def test_a_branch_that_does_not_exist_names_those_that_do(repository: Path, fold
     sync(repository, folder, "mian").look()
     error = status(folder)["error"]
     assert "No branch or tag 'mian'" in error
+    assert "Did you mean main? DBT_METRIC_REF names it" in error
     assert "It has main." in error
     assert not (folder / "current").exists()
 
@@ -219,9 +223,6 @@ def test_credentials_are_nowhere_in_the_status(
     sync("http://kim:secret@127.0.0.1:9/repository.git", folder).look()
     assert "secret" not in (folder / "status.json").read_text()
     assert status(folder)["repository"] == "http://127.0.0.1:9/repository.git"
-    assert without_credentials("to ssh://git@host/x and https://a:b@c/d") == (
-        "to ssh://host/x and https://c/d"
-    )
 
 
 def test_tags_and_branches_that_come_move_and_go_are_followed(
@@ -245,3 +246,36 @@ def test_tags_and_branches_that_come_move_and_go_are_followed(
     assert git(folder / "current", "tag", "--list") == ""
     assert git(folder / "current", "branch", "--list", "aside") == ""
     assert status(folder)["error"] == ""
+
+
+def test_a_repository_that_is_not_there_names_its_setting(folder: Path, tmp_path: Path) -> None:
+    sync(tmp_path / "nowhere", folder).look()
+    error = status(folder)["error"]
+    assert "nowhere" in error and error.endswith("DBT_METRIC_REPO names the repository.")
+
+
+def test_what_lies_in_git_lfs_comes_with_the_commit_and_into_its_export(
+    repository: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = system.unpacked("git-lfs")
+    if program is None:
+        not_run("no git-lfs here; install the system's package git-lfs")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    git(repository, "lfs", "install")
+    git(repository, "lfs", "track", "*.csv")
+    (repository / "countries.csv").write_text("code,name\nKR,Korea\n")
+    sha = commit(repository, "select 2")
+    assert git(repository, "show", "HEAD:countries.csv").startswith("version https://git-lfs")
+    sync(repository, folder).look()
+    assert status(folder)["error"] == ""
+    assert (folder / "current" / "countries.csv").read_text() == "code,name\nKR,Korea\n"
+
+    tree = tmp_path / "tree"
+    wrong, _ = export(Commits._git, folder / "current", sha, tree, tmp_path / "index")
+    assert wrong == "" and (tree / "countries.csv").read_text() == "code,name\nKR,Korea\n"
+    # Without it there is the pointer, which the runner tells from the content.
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "none"))
+    bare = tmp_path / "bare"
+    wrong, _ = export(Commits._git, folder / "current", sha, bare, tmp_path / "other")
+    assert wrong == "" and pointers([bare / "countries.csv"])

@@ -74,6 +74,19 @@ def test_names_of_commits_and_tags_and_what_is_none(repository: Path) -> None:
         found.resolve(first[:8], second)
 
 
+def test_a_commit_of_a_branch_that_was_rewritten_is_no_longer_there(repository: Path) -> None:
+    failed = commit(repository, "Red")
+    git(repository, "commit", "--quiet", "--amend", "--allow-empty", "--message", "Repaired")
+    amended = git(repository, "rev-parse", "HEAD")
+    for sha in (failed, "0123456789" * 4):  # which git may have forgotten meanwhile
+        with pytest.raises(BadCommit, match="rewritten since; the newest is") as refused:
+            history(repository).resolve(sha, amended, was_used=True)
+        assert f"{sha[:7]} is no longer on main" in str(refused.value)
+        assert f'{amended[:7]} "Repaired"' in str(refused.value)
+        assert "Merge" not in str(refused.value) and "Leave `commit` out" in refused.value.hint
+    assert history(repository).resolve(amended, amended, was_used=True) == amended
+
+
 def test_a_shallow_clone_says_what_git_sync_needs(repository: Path, tmp_path: Path) -> None:
     first = git(repository, "rev-parse", "HEAD")
     second = commit(repository, "Two")

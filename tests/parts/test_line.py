@@ -55,14 +55,15 @@ def test_the_second_says_for_which_relation_and_whom_it_waits(lines: Queue) -> N
     second = Waiter(line, "two", (FCT, "b"))
     said = second.waits("waiting for")
     assert re.fullmatch(
-        r"waiting for fct_orders, held by daily_full_build since \d\d:\d\d, started by schedule",
+        r"waiting for fct_orders, held by daily_full_build since \d\d:\d\d \+0545, "
+        r"started by schedule",
         said,
     )
     [(at,)] = lines.ask(
         "select to_char(began_at at time zone 'Asia/Kathmandu', 'HH24:MI') from line.place"
         " where run = 'morning'"
     )
-    assert f"since {at}," in said
+    assert f"since {at} +0545," in said
     assert line.would_wait([FCT], []) == [
         said,
         "waiting for fct_orders, asked for earlier by build two (alice)",
@@ -290,7 +291,7 @@ def test_a_place_of_another_day_says_the_day() -> None:
     wish = Place(2, "two", "build y", "tool", "lee", (), ("a",))
     turns = take_turns([held, wish], 3, UTC)
     assert turns.reasons == {
-        "two": "waiting for a, held by build x since 2026-01-02 03:04, started by kim"
+        "two": "waiting for a, held by build x since 2026-01-02 03:04 UTC, started by kim"
     }
 
 
@@ -302,6 +303,8 @@ def test_a_run_has_a_title() -> None:
     assert title(morning="2026-11-23", request={}) == "daily_full_build"
     assert title(request={"select": ["+a", "b+"]}) == "build +a b+"
     assert title(request={"exclude": ["a"]}) == "build without a"
+    assert title(request={"variables": {"size": 4}}).startswith("build everything with other")
+    assert title(request={"event_time_start": "2026-01-01"}).startswith("build everything with")
     assert title(operation="command", request={"command": "test -s a"}) == "command test -s a"
     assert title(operation="rerun_failed", request={"of": "r"}) == "rerun_failed of r"
     assert len(title(request={"select": ["model"] * 50})) <= 60

@@ -34,6 +34,8 @@ class Behind:
     home: Home
     got: list[bytes] = field(default_factory=list)
     keep_open: bool = False
+    closed: int = 0
+    """Of the connections that it keeps open: those that the relay has closed."""
     opens: bytes = OPENED
     """What it answers when it keeps the connection open."""
 
@@ -71,6 +73,12 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
         read_or_make(file)
     found = Behind(home)
 
+    def until_closed(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(65536):
+                pass
+        found.closed += 1
+
     def answer() -> None:
         while True:
             try:
@@ -84,7 +92,7 @@ def behind(tmp_path: Path) -> Iterator[Behind]:
                 connection.close()
             else:
                 connection.sendall(found.opens)
-                threading.Thread(target=connection.recv, args=(1,), daemon=True).start()
+                threading.Thread(target=until_closed, args=(connection,), daemon=True).start()
 
     threading.Thread(target=answer, daemon=True).start()
     home.people_mage_socket.parent.mkdir(parents=True, exist_ok=True)
@@ -195,3 +203,32 @@ def test_what_asks_for_a_web_socket_and_gets_a_page_is_the_last_of_its_connectio
     answer = behind.ask(*ANA, *upgrade, line="GET /pipelines HTTP/1.1", body=b"GET /next")
     assert answer == b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\npage"
     assert len(behind.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("HEAD / HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n"),
+        ("GET / HTTP/1.1", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4000\r\n\r\n"),
+        ("GET / HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"),
+        ("GET / HTTP/1.1", b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\nless"),
+        ("GET / HTTP/1.1", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000 + b"\r\n"),
+        ("GET / HTTP/1.1", b""),
+    ],
+    ids=["head", "not modified", "no number", "half a body", "a large head", "silence"],
+)
+def test_no_answer_to_an_upgrade_leaves_a_connection_open(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch, line: str, answer: bytes
+) -> None:
+    monkeypatch.setattr(mage_relay, "HEAD_SECONDS", 0.5)
+    behind.keep_open = True
+    behind.opens = answer
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+    with behind.connect(*ANA, *upgrade, line=line) as client:
+        if line.startswith("HEAD"):  # it is no web socket, and Mage is told to close
+            wait_until("the head to be passed on", lambda: bool(behind.got) or "nothing", 10)
+            assert b"Connection: close" in behind.got[0] and b"Upgrade" not in behind.got[0]
+        else:
+            while client.recv(65536):
+                pass
+    wait_until("the relay to close it", lambda: behind.closed == 1 or "it is open", 10)

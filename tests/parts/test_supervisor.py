@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from mage_dbt.processes import ended
 from mage_dbt.workspace import strays, supervisor
 from mage_dbt.workspace.keeper import Order
 from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.supervisor import Program, Supervisor
+from mage_dbt.workspace.supervisor import Liveness, Program, Supervisor
 from tests.harness.waiting import wait_until
 
 TALKER = """
@@ -34,6 +35,29 @@ import os, pathlib, subprocess, sys, time
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 pathlib.Path("pid").write_text(str(os.getpid()))
 time.sleep(600)
+"""
+
+
+ANSWERING = """
+import os, pathlib, socket, time
+if pathlib.Path("late").exists():
+    time.sleep(4)
+pathlib.Path("door").unlink(missing_ok=True)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("door")
+listener.listen()
+pathlib.Path("pid").write_text(str(os.getpid()))
+while True:
+    connection, _ = listener.accept()
+    if pathlib.Path("slow").exists():
+        time.sleep(0.6)
+    with pathlib.Path("answered").open("a") as answered:
+        answered.write(".")
+    try:
+        connection.sendall(b".")
+    except OSError:  # nobody waits any more
+        pass
+    connection.close()
 """
 
 
@@ -54,6 +78,28 @@ class Workspace:
                 patience=patience,
             )
         )
+
+    def start_answering(self, silence: float) -> None:
+        """Starts a program that answers, is asked for 0.2 s, and hangs after so much silence."""
+        self.supervisor.start(
+            Program(
+                name="thing",
+                order=Order([sys.executable, "-c", ANSWERING], str(self.home.root), grace=0.5),
+                environment={"PATH": os.environ["PATH"]},
+                probe=lambda: "" if self.answers(0.2) else "no answer within 0.2 s",
+                liveness=Liveness(self.answers, silence),
+            )
+        )
+        self.supervisor.wait("thing")
+
+    def answers(self, seconds: float) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(seconds)
+            try:
+                connection.connect(str(self.home.root / "door"))
+                return connection.recv(1) == b"."
+            except OSError:
+                return False
 
     def state(self) -> dict[str, object]:
         return dict(json.loads(self.home.processes.read_text())[0])
@@ -102,6 +148,45 @@ def test_a_process_that_died_is_started_again(
     workspace.wait_for_another(first)
     assert workspace.state()["restarts"] == 1
     assert "thing ended (killed by SIGKILL); starting it again in 1 s" in capsys.readouterr().out
+
+
+def test_a_process_that_hangs_is_ended_and_started_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_SECONDS", 0.1)
+    workspace.start_answering(silence=1)
+    first = workspace.pid()
+    os.kill(first, signal.SIGSTOP)  # its port is open, and nothing comes
+    workspace.wait_for_another(first)
+    said = capsys.readouterr().out
+    assert "thing has answered nothing for 1 s (no answer within 0.2 s); it is ended" in said
+    assert "thing ended (killed by SIGKILL); starting it again in 1 s" in said
+    assert not psutil.pid_exists(first) and workspace.state()["restarts"] == 1
+
+
+def test_a_process_that_is_slow_or_starting_is_left_alone(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "PROBE_SECONDS", 0.1)
+    workspace.start_answering(silence=2)
+    root, first = workspace.home.root, workspace.pid()
+    (root / "slow").touch()
+    before = (root / "answered").stat().st_size
+
+    def slowly() -> bool | str:
+        answered = (root / "answered").stat().st_size - before
+        return answered >= 12 or f"{answered} answers, {workspace.state()}"
+
+    wait_until("12 late answers", slowly, 30)
+    assert workspace.state()["state"] == "not answering"
+    (root / "slow").unlink()
+    wait_until("it to be up", lambda: workspace.state()["state"] == "up" or "it is not", 10)
+    assert (workspace.pid(), workspace.state()["restarts"]) == (first, 0)
+    (root / "late").touch()  # it starts for longer than a hung one is given
+    os.kill(first, signal.SIGKILL)
+    workspace.wait_for_another(first)
+    assert workspace.state()["restarts"] == 1
+    assert "answered nothing" not in capsys.readouterr().out
 
 
 def test_what_a_killed_keeper_leaves_is_ended_before_it_starts_again(workspace: Workspace) -> None:

@@ -1,57 +1,53 @@
-"""A dbt that our shortcuts were not compared with does everything its own way."""
+"""A dbt that our shortcuts were not compared with does its own way, function by function."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from mage_dbt.settings import CHECKOUT
+import pytest
 
-PROFILE = """
-PROFILE:
-  target: dev
-  outputs:
-    dev: {type: postgres, host: 127.0.0.1, port: 1, user: u, password: p, dbname: d, schema: s}
-"""
+from mage_dbt.worker import SHORTCUTS
+from tests.parts.parsed import answer
 
 CODE = """
-import json, sys
-from dbt.compilation import Linker
+from dbt.compilation import Compiler
+from dbt.context import base
 from dbt.graph.selector import NodeSelector
 from mage_dbt.worker import project
 
-theirs = NodeSelector.get_nodes_from_criteria
-if sys.argv[1] == "unknown":
-    project.KNOWN = ("0.1.",)
-parsed = project.Project.parse(sys.argv[2:])
-parsed.warm(sys.argv[2:])
-listed = parsed.invoke(["ls", *sys.argv[2:], "--select", "facts+"])
-untouched = NodeSelector.get_nodes_from_criteria is theirs
-imported = "mage_dbt.worker.shortcuts" in sys.modules
-print("answer", json.dumps([listed.result, untouched, imported]))
+if words == ["other"]:
+    compiled, clock = Compiler.compile, base.get_datetime_module_context
+    Compiler.compile = lambda *given, **named: compiled(*given, **named)
+    base.get_datetime_module_context = lambda: clock()
+criteria = NodeSelector.get_nodes_from_criteria
+parsed = project.Project.parse(arguments, watch_clock=True)
+parsed.warm(arguments)
+listed = parsed.invoke(["ls", *arguments, "--select", "facts+"])
+ours = NodeSelector.get_nodes_from_criteria is not criteria
+answer(listed.result, ours, parsed.differences)
 """
 
 
-def test_a_dbt_of_another_version_goes_its_own_way_to_the_same_selection(tmp_path: Path) -> None:
-    folder = tmp_path / "steps"
-    shutil.copytree(CHECKOUT / "tests" / "projects" / "steps", folder)
-    name = (folder / "dbt_project.yml").read_text().split("profile:")[1].split()[0]
-    (folder / "profiles.yml").write_text(PROFILE.replace("PROFILE", name))
-    words = ["--quiet", "--project-dir", str(folder), "--profiles-dir", str(folder)]
+def test_one_function_that_differs_is_called_and_told_and_the_others_are_replaced(
+    tmp_path: Path,
+) -> None:
+    known, other = (answer(CODE, "steps", tmp_path / "steps", dbt) for dbt in ("known", "other"))
+    assert known[0] == other[0] != []
+    assert known[1:] == [True, []]
+    assert other[1:] == [
+        True,
+        [
+            "1 function of this dbt is not the one that our shortcut was compared with, so runs "
+            "take longer: Compiler.compile.",
+            "Whether configuration reads the clock is not known with this dbt, whose functions are "
+            "other ones: get_datetime_module_context.",
+        ],
+    ]
 
-    def selected(version: str) -> list[object]:
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, version, *words],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return list(json.loads(done.stdout.split("answer ")[1]))
 
-    known, unknown = selected("known"), selected("unknown")
-    assert known[0] == unknown[0] != []
-    assert known[1:] == [False, True] and unknown[1:] == [True, False]
+def test_shortcuts_can_be_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = answer(CODE, "steps", tmp_path / "steps")
+    monkeypatch.setenv(SHORTCUTS, "false")
+    without = answer(CODE, "steps", tmp_path / "steps")
+    assert known[0] == without[0] != []
+    assert without[1:] == [False, []]

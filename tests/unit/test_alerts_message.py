@@ -10,7 +10,8 @@ import pytest
 
 from mage_dbt.alerts import message
 from mage_dbt.alerts.last_change import Change
-from mage_dbt.alerts.message import LONGEST_TITLE, first_reason, one_line
+from mage_dbt.alerts.message import LONGEST_TITLE, one_line
+from mage_dbt.parse_warnings import ParseWarning, ParseWarnings
 from mage_dbt.run import NodeResult, Run, RunState
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -77,7 +78,7 @@ def test_a_failure_says_what_why_what_else_who_and_the_command() -> None:
     assert told.body.split("\n") == [
         "Failed: fct_orders (1 of 9 nodes), 2026-11-23 08:04 KST",
         "Why: division by zero",
-        "Skipped: r0, r1, r2, r3, r4 and 2 more (7)",
+        "Skipped: 7 because of fct_orders: r0, r1, r2 and 4 more",
         'Last changed: fct_orders by Kim, 2026-11-22 17:00 KST, "Divide by zero" (a1b2c3d)',
         f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}  {link}",
     ]
@@ -106,12 +107,35 @@ def test_a_recovery_says_when_it_failed_when_it_was_fixed_by_whom_and_with_what(
         follows=failed.id,
         morning=None,
     )
-    told = message.recovery(fixed, failed, "Kim", "", SEOUL)
+    told = message.recovery(fixed, failed, "rerun", "Kim", "", SEOUL)
     assert told.title == "Fixed: daily build of 2026-11-23"
     lines = told.body.split("\n")
     assert lines[0] == "Failed 2026-11-23 08:04 KST, fixed 08:31 KST"
     assert lines[1] == 'By: lee (tool): "repaired"'
     assert lines[2] == 'With: 3f2c1ab "Add refunds" by Kim'
+    assert lines[3] == "How: rerun, 1 nodes passed"
+
+
+def test_the_same_failure_of_another_date_says_when_it_was_told_last() -> None:
+    before = failed_run(finished_at=BEGAN - timedelta(hours=24))
+    told = message.failure(failed_run(), failed_run(), CHANGE, "fct_orders", "", SEOUL, before)
+    assert told.body.startswith(
+        "Failed: fct_orders (1 of 9 nodes), 2026-11-23 08:04 KST, as 2026-11-22 08:00 KST\n"
+    )
+
+
+def test_what_dbt_warned_of_is_a_line_before_the_last_new_ones_first() -> None:
+    old, new = ParseWarning("old @channel"), ParseWarning("a test is dropped")
+    found = ParseWarnings.of([old, new]).after(ParseWarnings.of([old]), "9a8b7c6" + "0" * 33)
+    run = failed_run(parse_warnings=found)
+    for told in (
+        message.failure(run, run, CHANGE, "fct_orders", "", SEOUL),
+        message.recovery(run, run, "rerun", "Kim", "", SEOUL),
+    ):
+        assert told.body.split("\n")[-2] == (
+            "dbt: 2 warnings while parsing, 1 new since 9a8b7c6: New: a test is dropped; "
+            "old @\u200bchannel"
+        )
 
 
 def test_titles_fit_a_lock_screen_and_no_message_has_more_than_five_lines() -> None:
@@ -125,12 +149,12 @@ def test_titles_fit_a_lock_screen_and_no_message_has_more_than_five_lines() -> N
     change = Change("a" * 40, NASTY, BEGAN, NASTY)
     for told in (
         message.failure(run, run, change, NASTY, "https://x", SEOUL),
-        message.recovery(run, run, NASTY, "https://x", SEOUL),
-        message.overdue(date(2026, 11, 23), "09:00", "has not begun", NASTY, "https://x"),
-        message.overdue(date(2026, 11, 23), "09:00", "waits", NASTY, "https://x", run.id),
-        message.done_after_all(run, "09:00", "https://x", SEOUL),
+        message.recovery(run, run, "rerun", NASTY, "https://x", SEOUL),
+        message.overdue(date(2026, 11, 23), "09:00 KST", "has not begun", NASTY, "https://x"),
+        message.overdue(date(2026, 11, 23), "09:00 KST", "waits", NASTY, "https://x", run.id),
+        message.done_after_all(run, "2026-11-23", "09:00 KST", "https://x", SEOUL),
         message.broken("a" * 40, NASTY, NASTY, NASTY, "b" * 40),
-        message.repaired("a" * 40, "b" * 40, NASTY, NASTY),
+        message.repaired(["a" * 40], "b" * 40, NASTY, NASTY),
         message.trial(NASTY),
     ):
         assert len(told.title) <= LONGEST_TITLE
@@ -157,13 +181,28 @@ def test_a_secret_of_the_environment_becomes_stars(monkeypatch: pytest.MonkeyPat
     assert text == "postgres://db/x refused *****"
 
 
-def test_the_reason_is_the_first_line_that_says_something_new() -> None:
-    heading = "Database Error in model facts (models/facts.sql)"
-    assert (
-        first_reason(f"{heading}\n  division by zero\n  compiled code at x") == "division by zero"
+def test_a_commit_that_does_not_parse_says_why_and_not_only_that() -> None:
+    reason = "dbt cannot parse aaaaaaa: 'of' is undefined\n\nCompilation Error in model x (x.sql)"
+    told = message.broken("a" * 40, "Add x", "Kim", reason, "b" * 40)
+    assert "Why: dbt cannot parse aaaaaaa: 'of' is undefined" in told.body.split("\n")
+
+
+def test_what_was_skipped_is_folded_by_cause() -> None:
+    nodes = [
+        NodeResult(f"model.m.m{n}", f"m{n}", "model", "skipped", because=f"cause{n % 5}")
+        for n in range(1412)
+    ]
+    run = failed_run(nodes=(*failed_run().nodes[:2], *nodes))
+    told = message.failure(run, run, None, "", "", SEOUL).body.split("\n")[2]
+    assert told.startswith("Skipped: 283 because of cause0: m0, m5, m10 and 280 more; 283 because")
+    assert told.endswith("; and for 2 more causes")
+
+
+def test_nodes_are_counted_as_dbt_counts_them() -> None:
+    nodes = (
+        *failed_run().nodes[:2],
+        NodeResult("model.m.e", "e", "model", "success", materialized="ephemeral"),
+        NodeResult("operation.m.h", "h", "operation", "success"),
     )
-    assert first_reason("Got 3 results, configured to fail if != 0") == (
-        "Got 3 results, configured to fail if != 0"
-    )
-    assert first_reason(heading) == heading
-    assert first_reason("") == ""
+    told = message.failure(run := failed_run(nodes=nodes), run, None, "", "", SEOUL)
+    assert "Failed: fct_orders (1 of 3 nodes)" in told.body

@@ -14,6 +14,7 @@ from mage_dbt.api import metrics as api_metrics
 from mage_dbt.api import problems
 from mage_dbt.cli import _parser
 from mage_dbt.command import COMMANDS
+from mage_dbt.run import EventKind
 from mage_dbt.settings import CHECKOUT, meanings
 from tests.unit.openapi import openapi_document
 
@@ -58,6 +59,12 @@ def test_every_endpoint_is_in_the_page_of_the_api() -> None:
     }
     documented = set(re.findall(r"^\| `((?:GET|POST) \S+)` \|", text, re.M))
     assert documented == endpoints | {"GET /openapi.json"}
+
+
+def test_every_kind_of_event_is_in_the_page_of_the_api() -> None:
+    section = (DOCS / "api.md").read_text().partition("## Events")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?`) \|", section, re.M)
+    assert [kind for row in rows for kind in re.findall(r"`(\w+)`", row)] == list(EventKind)
 
 
 def test_every_type_of_problem_is_in_the_page_of_the_api() -> None:

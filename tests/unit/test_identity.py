@@ -85,7 +85,13 @@ def test_two_secrets_no_secret_or_two_names_are_nobody() -> None:
         Person.read(headers(("X-Workspace-Proxy", ""), name, group), "", GROUPS)
 
 
-@pytest.mark.parametrize("name", ["ana", "", "a b@example.com", "a\n@x", "x" * 250 + "@a.example"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ana", "", "a b@example.com", "a\n@x", "x" * 250 + "@a.example"),
+        "Runner@workspace.invalid",  # the runner's own, in Mage
+    ],
+)
 def test_a_name_that_is_no_address_is_refused(name: str) -> None:
     with pytest.raises(Forbidden, match="no e-mail address"):
         person("owners", name=name)
@@ -115,19 +121,33 @@ def test_who_stands_in_the_ledger_follows_from_the_door() -> None:
     notebook = Caller(Door.MAGE, Role.ANALYST)
     assert notebook.told("olga@example.com") == "olga@example.com via Mage"
     assert notebook.told("Mage, trigger API") == "Mage, trigger API"
+    assert notebook.told("Mage, notebook") == "Mage, notebook"
+    for name in ("mage@example.com", "Magenta", "Mage", "Mage, otto", "Mage, notebook otto"):
+        assert notebook.told(name) == f"{name} via Mage"
     assert Caller(Door.MAGE, Role.OWNER).told("kim") == "kim"
     assert Caller(Door.MACHINES, Role.ANALYST, "bot").told("kim") == "bot: kim"
     assert Caller(Door.TOKEN, Role.OWNER).told("") == "API"
 
 
 def test_only_our_own_pages_for_our_own_host_are_answered() -> None:
-    def check(*given: tuple[str, str], method: str = "POST") -> None:
-        refuse_other_page(headers(*given), method, "mage.example.com", "https://mage.example.com")
+    def check(*given: tuple[str, str], method: str = "POST", page: bool = False) -> None:
+        ours = ("mage.example.com", "https://mage.example.com")
+        refuse_other_page(headers(*given), method, *ours, page)
 
     host = ("Host", "mage.example.com")
     check(host)
     check(host, ("Origin", "https://mage.example.com"), ("Sec-Fetch-Site", "same-origin"))
-    check(host, ("Sec-Fetch-Site", "cross-site"), method="GET")  # a link in a chat
+    link = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+    for site in ("cross-site", "same-site", "none", "same-origin"):  # a link in a chat
+        check(host, ("Sec-Fetch-Site", site), *link, method="GET", page=True)
+    for reading in ("GET", "HEAD"):
+        check(host, ("Sec-Fetch-Site", "none"), method=reading)  # an address that somebody typed
+        for elsewhere in (("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")):
+            framed = [("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "iframe")]
+            image = [("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")]
+            for how, page in (([], True), (framed, True), (image, True), (link, False)):
+                with pytest.raises(Forbidden):
+                    check(host, elsewhere, *how, method=reading, page=page)
     for wrong in (
         [],
         [("Host", "mage.example.com.evil.example")],
@@ -137,6 +157,8 @@ def test_only_our_own_pages_for_our_own_host_are_answered() -> None:
         [host, ("Origin", "https://mage.example.com:444")],
         [host, ("Sec-Fetch-Site", "cross-site")],
         [host, ("Sec-Fetch-Site", "same-site")],
+        [host, ("Sec-Fetch-Site", "none")],
+        [host, ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "same-origin")],
     ):
         with pytest.raises(Forbidden):
             check(*wrong)

@@ -7,12 +7,23 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from mage_dbt import redaction
-from mage_dbt.redaction import STARS, Formatter, hide, scrub, scrub_data
+from mage_dbt.redaction import (
+    STARS,
+    Formatter,
+    hide,
+    scrub,
+    scrub_data,
+    scrubber,
+    secrets_in,
+    without_credentials,
+)
 
 SECRET = 'p@ss/wörd "quoted" \\ and+more'
 
@@ -49,7 +60,10 @@ def test_a_hidden_value_is_taken_out_however_it_is_written(text: str) -> None:
 
 
 def test_variables_that_are_secret_by_name_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DBT_ENV_SECRET_X", "SMTP_PASSWORD", "CHAT_TOKEN", "DB_PASS"):
+    for name in (
+        *("DBT_ENV_SECRET_X", "SMTP_PASSWORD", "CHAT_TOKEN", "DB_PASS", "DBT_PASSWORD"),
+        *("SNOWFLAKE_PASSPHRASE", "CHAT_API_KEY", "AZURE_ACCOUNT_KEY"),
+    ):
         monkeypatch.setenv(name, f"value of {name}")
         assert scrub(f"<value of {name}>") == f"<{STARS}>"
     monkeypatch.setenv("DBT_ENV_SECRET_X_FILE", "/secrets/x")
@@ -79,6 +93,69 @@ def test_a_logs_traceback_is_without_secrets() -> None:
         raise ValueError("cannot use hunter2")
     except ValueError:
         record = logging.LogRecord("x", 40, "x", 1, "with %s", ("hunter2",), sys.exc_info())
-    shown = Formatter("%(message)s").format(record)
+    shown = Formatter().format(record)
     assert "hunter2" not in shown
     assert f"cannot use {STARS}" in shown and f"with {STARS}" in shown
+
+
+def test_passwords_in_the_urls_of_variables_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://kim:hunter%402@proxy.example:3128")
+    for said in ("hunter%402", "hunter@2"):
+        assert (
+            scrub(f"407 of proxy.example for kim:{said}") == f"407 of proxy.example for kim:{STARS}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("postgresql://kim:hunter2@db/x?sslmode=require", {"hunter2"}),
+        ("postgresql://db/x?user=kim&password=hunter2", {"hunter2"}),
+        ("Driver=x;UID=kim;PWD=hunter2;Server=y", {"hunter2"}),
+        ("md:sales?motherduck_token=hunter2", {"hunter2"}),
+        ("{user: kim, password: 'hunter 2', port: 5432}", {"hunter 2"}),
+        ("Authorization: hunter2", {"hunter2"}),
+        ("password: \"{{ env_var('DBT_PASSWORD') }}\"", {"{{ env_var('DBT_PASSWORD') }}"}),
+        ("user=kim host=db keepalives=1 token_of=", set()),
+    ],
+)
+def test_secrets_are_found_by_their_keys_and_in_urls(text: str, found: set[str]) -> None:
+    assert secrets_in(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("to ssh://git@host/x and https://a:b@c/d", "to ssh://host/x and https://c/d"),
+        ("https://kim@corp.example:hush@host/x", "https://host/x"),
+        ("HTTPS://hush@host/x", "HTTPS://host/x"),
+        ("'https://hush@host/x/': 403", "'https://host/x/': 403"),
+        ("https://h/x?a=1&private_token=hush#b", f"https://h/x?a=1&private_token={STARS}#b"),
+        ("kim@corp.example, see https://host/x", "kim@corp.example, see https://host/x"),
+    ],
+)
+def test_urls_are_shown_without_their_credentials(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    text = "?token&" * 5_000 + "token" * 5_000 + "http://" * 5_000
+    assert len(without_credentials(text)) == len(text)
+    assert secrets_in(text) == set()
+
+
+def test_the_quick_way_hides_what_came_to_be_known_later() -> None:
+    hide("hunter2")
+    clean = scrubber()
+    assert clean("hunter2, hunter3") == f"{STARS}, hunter3"
+    hide("hunter3")
+    assert clean("hunter2, hunter3") == f"{STARS}, {STARS}"
+
+
+def test_a_logs_line_has_a_level_and_the_time_of_a_zone_that_it_names() -> None:
+    record = logging.LogRecord("mage_dbt.runner", logging.ERROR, "x", 1, "gone", (), None)
+    record.created, record.msecs = datetime(2026, 11, 22, 23, 4, 5, tzinfo=UTC).timestamp(), 7
+    shown = Formatter(ZoneInfo("Asia/Seoul")).format(record)
+    assert shown == "2026-11-23 08:04:05.007 KST ERROR mage_dbt.runner: gone"
+    machines = Formatter().format(record).split()
+    assert machines[2] == datetime.fromtimestamp(record.created).astimezone().tzname()

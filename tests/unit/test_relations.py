@@ -14,9 +14,8 @@ from dbt.adapters.postgres.relation import PostgresRelation
 from dbt.adapters.sql.connections import SQLConnectionManager
 from dbt_common.clients.agate_helper import as_matrix
 
-from mage_dbt.worker import relations
-from mage_dbt.worker.plain_rows import PlainRows
-from mage_dbt.worker.relations import relation_like
+from mage_dbt.worker.patches.plain_rows import PlainRows
+from mage_dbt.worker.patches.relations import patches, relation_like
 
 PATCHED = (
     (RelationsCache, "add"),
@@ -64,6 +63,12 @@ def dbts_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     yield {name: getattr(of, name) for of, name in PATCHED}
 
 
+def take(rows: PlainRows, *functions: str) -> None:
+    for one in patches(rows):
+        if one.name.split(".")[1] in functions:
+            one.apply()
+
+
 def named(*parts: str) -> Any:
     database, schema, identifier = parts
     return PostgresRelation.create(database=database, schema=schema, identifier=identifier)
@@ -87,8 +92,7 @@ def test_the_cache_is_filled_and_asked_as_dbt_does_it(dbts_own: dict[str, Any]) 
         for number in range(300)
     ]
     theirs = filled(names)
-    relations._fill_the_cache_without_events()
-    relations._look_up_by_key()
+    take(PlainRows(SimpleNamespace(macros={})), "add", "add_link", "get_relations")
     mine = filled(names)
     for kept in (theirs, mine):
         kept.rename(named("w", "s", "a1"), named("w", "T", "New"))
@@ -121,7 +125,7 @@ def test_views_are_linked_to_what_they_read_as_dbt_links_them(dbts_own: dict[str
 
     theirs, mine = adapter(), adapter()
     dbts_own["_link_cached_database_relations"](theirs, {"s"})
-    relations._link_known(PlainRows(SimpleNamespace(macros={})))
+    take(PlainRows(SimpleNamespace(macros={})), "_link_cached_database_relations")
     PostgresAdapter._link_cached_database_relations(mine, {"s"})
     assert told(mine.cache) == told(theirs.cache)
     assert len(mine.cache.relations) == 6
@@ -145,6 +149,7 @@ def test_plain_rows_are_the_rows_of_dbts_table_where_they_are_asked_for(
 ) -> None:
     theirs = SQLConnectionManager.get_result_from_cursor(Answer(), None)
     rows = PlainRows(macro("statement", "dbt"))
+    rows.patches()[0].apply()
     with rows.asked_for():
         mine = SQLConnectionManager.get_result_from_cursor(Answer(), None)
     assert [tuple(one) for one in mine] == [tuple(one) for one in theirs] and len([*mine]) == 3
@@ -155,6 +160,8 @@ def test_plain_rows_are_the_rows_of_dbts_table_where_they_are_asked_for(
 
 @pytest.mark.parametrize("name", ["statement", "postgres__get_relations"])
 def test_a_macro_of_the_projects_own_gets_dbts_table(dbts_own: dict[str, Any], name: str) -> None:
-    with PlainRows(macro(name, "dbt_metric")).asked_for():
+    rows = PlainRows(macro(name, "dbt_metric"))
+    rows.patches()[0].apply()
+    with rows.asked_for():
         answer = SQLConnectionManager.get_result_from_cursor(Answer(), None)
     assert answer.column_names == ("schema", "name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -52,9 +53,119 @@ def test_what_is_wrong_stands_first_in_the_table() -> None:
 def test_tests_that_passed_are_counted_and_not_listed() -> None:
     passed = NodeResult("test.m.t", "unique_dim_id", "test", "pass")
     failed = NodeResult("test.m.u", "not_null_dim_id", "test", "fail", message="Got 2 results")
-    text = "\n".join(report.table([OK, passed, failed]))
-    assert "unique_dim_id" not in text and "and 1 tests that passed" in text
+    text = "\n".join(report.summary(a_run(OK, passed, failed)))
+    assert "unique_dim_id" not in text and "and 1 test that passed" in text
     assert "not_null_dim_id" in text and "Got 2 results" in text
+
+
+WORDS = 'column "amout" does not exist\nLINE 3:     amout\n            ^'
+WHERE = "Database Error in model f0 (models/f0.sql)\ncompiled code at target/run/f0.sql"
+MANY = [
+    *[OK],
+    *[
+        NodeResult(f"model.m.s{n}", f"s{n}", "model", "skipped", because=f"f{n % 29}")
+        for n in range(1412)
+    ],
+    *[
+        NodeResult(f"model.m.f{n}", f"f{n}", "model", "error", message=f"{WORDS}\n\n{WHERE}")
+        for n in range(29)
+    ],
+]
+"""As a real morning was: 29 failures among 1,412 skipped nodes."""
+
+
+def test_failures_come_first_and_skipped_nodes_after_them_a_line_for_each_cause() -> None:
+    lines = "\n".join(report.summary(a_run(*MANY))).split("\n")
+    at = {
+        name: lines.index(next(one for one in lines if one.startswith(name)))
+        for name in ("error    f0", "error    f28", "49 skipped because of f0", "node")
+    }
+    assert list(at.values()) == sorted(at.values())
+    skipped = [one for one in lines if " skipped because of " in one]
+    assert len(skipped) == 29
+    assert skipped[0] == "49 skipped because of f0: s0, s29, s58, s87, s116 and 44 more"
+    assert any(one.startswith("All of them: ./scripts/mage-dbt show") for one in lines)
+    assert len(lines) < 29 * 9 + 29 + 12
+
+
+def test_a_reason_is_there_whole_with_its_line_breaks_wherever_it_is_told() -> None:
+    long = NodeResult("n", "n", "model", "error", message=f"{WORDS}\n{'x' * 5000}\n\n{WHERE}")
+    moved = "\n".join(f"    {one}".rstrip() for one in long.message.split("\n"))
+    run = a_run(long)
+    for text in (
+        "\n".join(report.summary(run)),
+        "\n".join(line.text for line in report.ending(run)),
+        report.node_line(long, "1/1"),
+    ):
+        assert moved in text
+        assert text.index("does not exist") < text.index("Database Error")
+    assert report.rows([long])[0]["why"] == long.message
+    assert long.message in report.failure(run)
+
+
+def test_a_blocks_table_has_one_row_for_what_one_cause_kept_from_running() -> None:
+    rows = report.rows(MANY)
+    assert [one["status"] for one in rows] == ["error"] * 29 + ["skipped"] * 29 + ["success"]
+    assert rows[29]["node"] == "s0, s29, s58, s87, s116 and 44 more"
+    assert rows[29]["why"] == "skipped because f0 did not pass"
+
+
+def test_while_a_run_goes_on_a_cause_of_skipping_is_told_once_and_all_are_counted() -> None:
+    progress = report.Progress()
+    events = [Event(0, NOW, "plan", {"names": [""] * len(MANY), "warnings": []})]
+    events += [Event(n, NOW, "node_finished", one.to_json()) for n, one in enumerate(MANY, 1)]
+    lines = [line for event in events for line in progress.lines(event)]
+    skipped = [line.text for line in lines if "skipped because" in line.text]
+    assert len(skipped) == 29 and skipped[0].startswith("2/1442  skipped  s0")
+    assert lines[-1].text.startswith(f"{len(MANY)}/{len(MANY)}  error    f28")
+
+
+def test_what_went_wrong_has_the_level_of_an_error_and_what_warns_of_a_warning() -> None:
+    progress = report.Progress()
+    warn = NodeResult("test.m.w", "w", "test", "warn", 0.1, 2, "Got 2 results")
+
+    def levels(kind: str, data: dict[str, object]) -> list[int]:
+        return [line.level for line in progress.lines(Event(1, NOW, kind, data))]
+
+    assert levels("node_finished", BAD.to_json()) == [logging.ERROR]
+    assert levels("node_finished", warn.to_json()) == [logging.WARNING]
+    assert levels("node_finished", OK.to_json()) == [logging.INFO]
+    assert levels("log", {"level": "error", "text": "x"}) == [logging.ERROR]
+    assert levels("log", {"level": "warn", "text": "x"}) == [logging.WARNING]
+    assert levels("state", {"state": "Error", "detail": "x"}) == [logging.ERROR]
+    assert levels("state", {"state": "Running"}) == [logging.INFO]
+    ending = {line.text: line.level for line in report.ending(a_run(BAD, OK, LEFT))}
+    assert ending[report.headline(a_run(BAD, OK, LEFT))] == logging.ERROR
+    assert set(ending.values()) == {logging.INFO, logging.WARNING, logging.ERROR}
+
+
+def test_counts_are_dbts() -> None:
+    seed = NodeResult("seed.m.s", "s", "seed", "success", materialized="seed")
+    table = NodeResult("model.m.t", "t", "model", "success", materialized="table")
+    inside = NodeResult("model.m.e", "e", "model", "success", materialized="ephemeral")
+    hook = NodeResult("operation.m.h", "h", "operation", "success", materialized="view")
+    run = a_run(seed, table, table, inside, hook, state=RunState.SUCCESS)
+    told = "4 nodes (1 project hook, 1 seed, 2 table models): 4 success, at 3f2c1ab"
+    assert told in report.headline(run)
+    nodes = [
+        {"type": one.type, "materialized": one.materialized, "node": one.node}
+        for one in (seed, table, inside)
+    ]
+    progress = report.Progress()
+    planned = {"names": [""] * 3, "warnings": [], "nodes": nodes, "counted": 2, "hooks": 2}
+    (line,) = progress.lines(Event(1, NOW, "plan", planned))
+    assert line.text == (
+        "Plan: 2 nodes (1 seed, 1 table model), with 1 ephemeral model inside them and "
+        "2 project hooks"
+    )
+    lines = [
+        line.text
+        for one in (hook, seed, inside, table)
+        for line in progress.lines(Event(1, NOW, "node_finished", one.to_json()))
+    ]
+    assert [one.split()[0] for one in lines] == ["0/2", "1/2", "2/2"]
+    assert not any("  e  " in one for one in (*lines, *report.summary(run)))
+    assert [one["node"] for one in report.rows(run.nodes)] == ["s", "t", "t", "h"]
 
 
 def test_a_line_tells_a_tests_failures_and_a_models_rows() -> None:
@@ -92,7 +203,7 @@ def test_progress_counts_nodes_but_not_hooks() -> None:
         Event(3, NOW, "node_finished", OK.to_json() | {"type": "operation", "name": "hook"}),
         Event(4, NOW, "node_finished", BAD.to_json()),
     ]
-    lines = [line for event in events for line in progress.lines(event)]
+    lines = [line.text for event in events for line in progress.lines(event)]
     assert lines[:2] == ["Plan: 2 nodes", "Warning: look out"]
     assert lines[2].startswith("1/2  success  dim") and lines[4].startswith("2/2  error")
 
@@ -124,11 +235,16 @@ def test_a_story_says_what_failed_who_repaired_it_and_with_which_commit() -> Non
     )
     still = replace(rerun, state=RunState.ERROR, caller="bob", nodes=(BAD,))
     going_on = replace(rerun, state=RunState.RUNNING, finished_at=None)
-    assert [one["text"] for one in report.story([root, still, rerun, going_on], seoul)] == [
-        "08:00 daily build of 2026-11-23 on 3f2c1ab failed at 08:04 (fct_orders)",
-        "08:31 rerun by bob on 9a8b7c6 failed at 08:31 (fct_orders) (run 20261122-233100-1b2c3d)",
-        "08:31 fixed by alice with 9a8b7c6 (run 20261122-233100-1b2c3d)",
-        "08:31 rerun by alice on 9a8b7c6 is Running (run 20261122-233100-1b2c3d)",
+    stopped = replace(rerun, state=RunState.CANCELLED, detail="Cancelled by lee with mage-dbt.")
+    runs = [root, still, stopped, rerun, going_on]
+    assert [one["text"] for one in report.story(runs, seoul)] == [
+        "08:00 KST daily build of 2026-11-23 on 3f2c1ab failed at 08:04 KST (fct_orders)",
+        "08:31 KST rerun by bob on 9a8b7c6 failed at 08:31 KST (fct_orders) "
+        "(run 20261122-233100-1b2c3d)",
+        "08:31 KST rerun by alice on 9a8b7c6 was cancelled at 08:31 KST by lee with mage-dbt "
+        "(run 20261122-233100-1b2c3d)",
+        "08:31 KST fixed by alice with 9a8b7c6 (run 20261122-233100-1b2c3d)",
+        "08:31 KST rerun by alice on 9a8b7c6 is Running (run 20261122-233100-1b2c3d)",
     ]
 
 

@@ -139,9 +139,9 @@ def told(found: Rerun) -> tuple[str, ...]:
 def test_what_failed_and_was_skipped_is_left_and_says_when() -> None:
     found = chosen(commit(*PLANNED))
     assert found.nodes == {
-        FCT.node: f"failed at 08:04 in run {ROOT}",
-        REPORT.node: f"skipped at 08:04 in run {ROOT} because fct_order did not pass",
-        TEST.node: f"skipped at 08:04 in run {ROOT}",
+        FCT.node: f"failed at 08:04 KST in run {ROOT}",
+        REPORT.node: f"skipped at 08:04 KST in run {ROOT} because fct_order did not pass",
+        TEST.node: f"skipped at 08:04 KST in run {ROOT}",
     }
     assert told(found) == ()
 
@@ -157,7 +157,7 @@ def test_what_succeeded_since_is_left_out_and_named_with_its_run() -> None:
     fixed = run(result("fct_order", "success"), id=OTHER)
     found = chosen(commit(*PLANNED), outcomes(FAILED) | outcomes(fixed, 10))
     assert set(found.nodes) == {REPORT.node, TEST.node}
-    said = f"fct_order has succeeded since, by 08:10 in run {OTHER} (Mage): left out."
+    said = f"fct_order has succeeded since, by 08:10 KST in run {OTHER} (Mage): left out."
     assert told(found) == (said,)
     assert found.left_out[0].told({FCT.node}) == ""
 
@@ -182,7 +182,7 @@ def test_a_failed_test_takes_the_model_it_reads_along() -> None:
     nodes = (STG, FCT, TEST)
     found = chosen(commit(*nodes), root=root, nodes=nodes)
     assert set(found.nodes) == {FCT.node, TEST.node}
-    assert "its test unique_fct_order_id failed at 08:04" in found.nodes[FCT.node]
+    assert "its test unique_fct_order_id failed at 08:04 KST" in found.nodes[FCT.node]
     assert set(chosen(commit(*nodes), root=root, nodes=nodes, builds=False).nodes) == {TEST.node}
     built = run(result("fct_order", "success"), id=OTHER)
     since = outcomes(root) | outcomes(built, 10)
@@ -201,7 +201,7 @@ def test_a_renamed_model_runs_under_its_new_name() -> None:
     found = chosen(on, changes=Changes({FCT.path: new.path}, frozenset()))
     assert set(found.nodes) == {new.node, REPORT.node}
     assert found.notes == ("fct_order was renamed to fct_orders.",)
-    assert found.nodes[new.node] == f"fct_order, renamed since, failed at 08:04 in run {ROOT}"
+    assert found.nodes[new.node] == f"fct_order, renamed since, failed at 08:04 KST in run {ROOT}"
 
 
 def test_a_renamed_model_that_has_passed_under_its_new_name_is_left_out() -> None:
@@ -214,7 +214,7 @@ def test_a_renamed_model_that_has_passed_under_its_new_name_is_left_out() -> Non
     latest = outcomes(FAILED) | outcomes(second, 10)
     found = choose(story, latest, commit(STG, new, REPORT), Command("build"), CLOCK)
     assert set(found.nodes) == {REPORT.node}
-    assert found.nodes[REPORT.node] == f"failed at 08:10 in run {OTHER}"
+    assert found.nodes[REPORT.node] == f"failed at 08:10 KST in run {OTHER}"
 
 
 def test_a_deleted_model_is_left_out_with_its_tests() -> None:
@@ -236,7 +236,7 @@ def test_a_disabled_model_is_left_out() -> None:
 
 
 def test_when_all_that_failed_was_deleted_nothing_is_left() -> None:
-    with pytest.raises(NothingLeft, match="fct_order was deleted since"):
+    with pytest.raises(NothingLeft, match="fct_order, report were deleted since"):
         chosen(commit(STG))
 
 
@@ -282,7 +282,7 @@ def test_a_hook_that_failed_alone_is_named_with_what_runs_for_it() -> None:
         "Only the hook end failed. dbt runs hooks together with nodes, so its node runs again.",
     )
     passed = outcomes(root) | outcomes(run(result("end", "success", "operation"), id=OTHER), 10)
-    with pytest.raises(NothingLeft, match="The hook end has succeeded since, by 08:10"):
+    with pytest.raises(NothingLeft, match="The hook end has succeeded since, by 08:10 KST"):
         chosen(commit(STG, hook), passed, root=root, nodes=(STG,))
 
 

@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: str | byte
 
 
 def test_a_folder_that_is_missing_is_named() -> None:
-    with pytest.raises(SettingError, match="/nonexistent"):
+    with pytest.raises(SettingError, match="DBT_SECRETS_DIR=/nonexistent"):
         read({}, FOR_DBT, Path("/nonexistent"))
 
 
@@ -90,11 +90,45 @@ def test_the_url_in_two_places_is_refused(tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("WORKSPACE_DATABASE_URL", "mysql://kim:hush-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "kim:hush-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql:/kim:hush-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-/-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:12/hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush@-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-#-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:12?hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:12?a=hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-%-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-℀-hush@db/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-hush@db:99999/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-hush@db:port/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush-hush@[::1/x"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://db/x?hush-hush"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:hush\nhush@db/x"),
         ("DBT_METRIC_REPO", "https://kim:hush-hush@git.example/models"),
+        ("DBT_METRIC_REPO", "https://hush-hush@git.example/models"),
+        ("DBT_METRIC_REPO", "https:/hush-hush@git.example/models"),
+        ("DBT_METRIC_REPO", "https//kim:hush-hush@git.example/models"),
+        ("DBT_METRIC_REPO", "https://git.example/models?private_token=hush-hush"),
+        ("DBT_METRIC_REPO", "ssh://git:hush-hush@git.example/models"),
+        ("DBT_METRIC_REPO", "kim:hush-hush@git.example:models"),
         ("MAGE_PUBLIC_URL", "https://kim:hush-hush@mage.example"),
+        ("MAGE_PUBLIC_URL", "https://kim:hush-/-hush@mage.example"),
+        ("MAGE_PUBLIC_URL", "mage.example?token=hush-hush"),
     ],
 )
 def test_a_refused_setting_does_not_say_its_password(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=name) as caught:
         Settings.load({name: value}, NO_FILE)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["WORKSPACE_DATABASE_URL postgresql://kim:hush@db/x", "postgresql://kim:hush@db/x?a=b"]
+)
+def test_a_line_that_is_no_setting_does_not_say_its_password(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "workspace.env"
+    file.write_text(f"MAGE_PORT=7001\n{line}\n")
+    with pytest.raises(SettingError, match="line 2") as caught:
+        Settings.load({}, file)
     assert "hush" not in str(caught.value)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from dbt.graph.selector_methods import QualifiedNameSelectorMethod
 
-from mage_dbt.worker.selector import Names
+from mage_dbt.worker.patches.selection import Names
 
 WORDS = ("orders", "orders_v2", "v2", "v1", "1", "shop", "area", "a", "b")
 

@@ -53,13 +53,45 @@ def test_settings_survive_being_handed_to_a_process() -> None:
         ("DBT_METRIC_REPO", "--upload-pack=x", "a path or a URL"),
         ("DBT_METRIC_REPO", "https://kim:secret@git.example/models", "password"),
         ("DBT_METRIC_SUBDIR", "../elsewhere", "inside the repository"),
+        ("DBT_METRIC_REPO", "https://token@git.example/models", "a user, password or token"),
+        ("DBT_TARGET", "--full-refresh", "a target"),
         ("WORKSPACE_DATABASE_URL", "mysql://x", "postgresql://"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:a@b@db/x", "@ as %40"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://db:99999/x", "1 to 65535"),
+        # Each of these would be taken, and then every call refused or answered with an error.
+        ("MAGE_PUBLIC_URL", "https://mage.example:99999", "1 to 65535"),
+        ("MAGE_PUBLIC_URL", "https://mage.example:0", "1 to 65535"),
+        ("MAGE_PUBLIC_URL", "https://mage.example:https", "1 to 65535"),
+        ("MAGE_PUBLIC_URL", "https://[::1", "no URL"),
+        ("MAGE_PUBLIC_URL", "https://büro.example", "xn--"),
+        ("MAGE_PUBLIC_URL", "https://mage example", "as browsers send it"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(name: str, value: str, says: str) -> None:
     with pytest.raises(SettingError) as caught:
         load(**{name: value})
     assert name in str(caught.value) and says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DBT_METRIC_REPO", "ssh://git@git.example:2222/models"),
+        ("DBT_METRIC_REPO", "git@git.example:team/models"),
+        ("DBT_METRIC_REPO", "/srv/kim@corp/models"),
+        ("DBT_METRIC_REPO", "file:///srv/kim@corp/models"),
+        ("DBT_METRIC_REPO", "https://git.example/team/_git/models"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:a%2Fb@db:5432/x?sslmode=require"),
+        ("WORKSPACE_DATABASE_URL", "postgresql://kim:ab@db/x?application_name=kim@corp"),
+        ("WORKSPACE_DATABASE_URL", "postgres:///x?host=/run/postgresql"),
+        ("MAGE_PUBLIC_URL", "https://mage.example:8443"),
+        ("MAGE_PUBLIC_URL", "http://[::1]:4180"),
+    ],
+)
+def test_what_can_be_used_is_taken_as_it_is(name: str, value: str) -> None:
+    settings = load(**{name: value})
+    assert getattr(settings, name.lower()) == value
+    assert settings.public_origin.startswith("http")
 
 
 def test_an_unknown_name_in_the_file_is_refused_with_the_file(tmp_path: Path) -> None:

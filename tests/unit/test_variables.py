@@ -121,7 +121,25 @@ def test_what_mages_page_may_have_made_of_another_number_is_no_variable() -> Non
 def test_a_misspelt_switch_is_refused_and_free_text_is_taken_as_it_comes() -> None:
     assert typed.switch({"preview": "Yes"}, "preview", False)
     assert not typed.switch({"preview": 0}, "preview", True)
-    assert typed.switch({"preview": ""}, "preview", True)
-    with pytest.raises(RequestError, match="`preview` is true or false, not 'ture'"):
-        typed.switch({"preview": "ture"}, "preview", False)
+    assert typed.switch({}, "preview", True) and not typed.switch({}, "preview", False)
+    assert typed.switch({"preview": " TRUE "}, "preview", False)
     assert typed.words({"why": 42}, "why") == "42"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("ture", "'ture'"),
+        ("", "empty"),
+        (None, "null, as Mage's page sent it"),
+        (2, "2, as Mage's page sent it"),
+        (-1, "-1"),
+        (1.5, "1.5"),
+        ([], r"\[\]"),
+        ({"a": 1}, '{"a": 1}'),
+    ],
+)
+def test_a_switch_that_is_neither_true_nor_false_is_refused(value: object, said: str) -> None:
+    for default in (True, False):
+        with pytest.raises(RequestError, match=f"`preview` is true or false, not {said}"):
+            typed.switch({"preview": value}, "preview", default)

@@ -16,6 +16,7 @@ import httpx
 
 from mage_dbt.api import problems
 from mage_dbt.errors import RunnerUnreachable, Unavailable, WorkspaceError
+from mage_dbt.mage.begun import HEADER as TICKET
 from mage_dbt.request import Request
 from mage_dbt.run import Event, Run, RunState
 
@@ -65,14 +66,21 @@ class RunnerClient:
         """A dry run: see Plan.to_json."""
         return dict(self._call("POST", "/v1/plans", request.to_json(), PLAN_SECONDS))
 
-    def submit(self, request: Request) -> Run:
-        """Asks for a run. With a key, repeating is safe: a call that got no answer is repeated."""
-        return Run.from_json(self._call("POST", "/v1/runs", request.to_json(), PLAN_SECONDS))
+    def submit(self, request: Request, ticket: str = "") -> Run:
+        """Asks for a run. With a key, repeating is safe: a call that got no answer is repeated.
 
-    def submit_patiently(self, request: Request, say: Callable[[str], None]) -> Run:
+        `ticket` proves that the request's cause is the schedule or the start (`mage/begun.py`).
+        """
+        headers = {TICKET: ticket} if ticket else {}
+        asked = request.to_json()
+        return Run.from_json(self._call("POST", "/v1/runs", asked, PLAN_SECONDS, headers=headers))
+
+    def submit_patiently(
+        self, request: Request, say: Callable[[str], None], ticket: str = ""
+    ) -> Run:
         """As `submit`, waiting for a runner that is away; only for a request with a key."""
         assert request.key
-        return self._patiently(lambda: self.submit(request), say)
+        return self._patiently(lambda: self.submit(request, ticket), say)
 
     def run(self, run: str) -> Run:
         return Run.from_json(self._call("GET", f"/v1/runs/{run}"))
@@ -154,9 +162,12 @@ class RunnerClient:
         data: Mapping[str, Any] | None = None,
         seconds: float = ANSWER_SECONDS,
         parameters: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         try:
-            answer = self._http.request(method, path, json=data, params=parameters, timeout=seconds)
+            answer = self._http.request(
+                method, path, json=data, params=parameters, headers=headers, timeout=seconds
+            )
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         if answer.is_error:

@@ -39,6 +39,19 @@ SELECTOR_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,199}")
 SELECTION_FLAGS = {"--select": "select", "-s": "select", "--models": "select", "-m": "select"}
 SELECTION_FLAGS |= {"--exclude": "exclude"}
 
+ASKED_ELSEWHERE = {
+    "--vars": "Variables are asked for beside the command: `--var NAME=VALUE` with mage-dbt, "
+    "`variables` in Mage and in the API.",
+    "--target": "The target is the setting DBT_TARGET.",
+    "-t": "The target is the setting DBT_TARGET.",
+    "--threads": "The number of threads stands in profiles.yml.",
+    "--state": "A run here has no state to compare with; operation `rerun_failed` runs again what "
+    "did not pass.",
+    "-f": "Write it out: --full-refresh.",
+    "-x": "Write it out: --fail-fast.",
+}
+"""Flags of dbt's that have another place here."""
+
 WINDOW_REFRESHED = (
     "A full refresh of a window would leave microbatch models with the rows of the window alone."
 )
@@ -109,7 +122,9 @@ class Command:
                 allowed = [*SELECTION_FLAGS, SELECTOR_FLAG, *PLAIN_FLAGS, *VALUE_FLAGS, *more]
                 raise BadCommand(
                     f"{word!r} is not allowed here.",
-                    did_you_mean(word, allowed) or f"Allowed flags are {', '.join(allowed)}.",
+                    ASKED_ELSEWHERE.get(word)
+                    or did_you_mean(word, allowed)
+                    or f"Allowed flags are {', '.join(allowed)}.",
                 )
         if SELECTOR_FLAG in flags and (chosen["select"] or chosen["exclude"]):
             raise BadCommand(

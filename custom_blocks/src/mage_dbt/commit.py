@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mage_dbt.parse_warnings import ParseWarnings
+
 READY_FILE = "ready.json"
 """Written last: a folder that holds it is a commit a run may use."""
 
@@ -71,6 +73,8 @@ class Commit:
     `Key.digest`."""
     clock: tuple[str, ...] = ()
     """What of its configuration depends on when dbt parses it: each run parses for itself."""
+    parse_warnings: ParseWarnings = ParseWarnings()
+    """What dbt warned of, and what of it is new since the ready commit before."""
 
     @property
     def parsed(self) -> Path:
@@ -82,7 +86,9 @@ class Commit:
 
     def with_graph(self, graph: str, told: Mapping[str, Any]) -> Commit:
         """The same commit as another graph shows it: `told` is dbt's answer, `graph` its key."""
-        return replace(self, graph=graph, **facts(told))
+        seen = replace(self, graph=graph, **facts(told))
+        warnings = seen.parse_warnings.instead_of(self.parse_warnings)
+        return replace(seen, parse_warnings=warnings)
 
     @classmethod
     def read(cls, folder: Path) -> Commit:
@@ -109,6 +115,7 @@ class Commit:
             "project": str(self.project.relative_to(self.folder)),
             "models": [vars(one) for one in self.models],
             "nodes": [vars(one) for one in self.nodes],
+            "parse_warnings": self.parse_warnings.to_json(),
         }
 
 
@@ -118,4 +125,5 @@ def facts(told: Mapping[str, Any]) -> dict[str, Any]:
         **{name: told[name] for name in ("dbt_version", "adapter", "profile", "target")},
         "models": tuple(Model(**one) for one in told["models"]),
         "nodes": tuple(KnownNode(**one) for one in told["nodes"]),
+        "parse_warnings": ParseWarnings.from_json(told["parse_warnings"]),
     }

@@ -44,10 +44,12 @@ from mage_dbt.errors import (
 )
 from mage_dbt.history import History
 from mage_dbt.home import Home
+from mage_dbt.lists import short_list
 from mage_dbt.profile import Profile
+from mage_dbt.reason import words_first
 from mage_dbt.run import new_run_id
 from mage_dbt.settings import Settings
-from mage_dbt.worker import DESCRIBE, Job, short_list
+from mage_dbt.worker import DESCRIBE, Job
 from mage_dbt.worker.cold import dbt_environment
 from mage_dbt.worker.forker import ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
@@ -62,7 +64,7 @@ KEPT = 20
 JUST_PREPARED_SECONDS = 3600.0
 """A commit asked for by name is kept at least this long, whether a run has taken it up or not."""
 
-FORM = 4
+FORM = 5
 """Format version of a commit's folder; a folder of another version is made again."""
 
 RETRY_SECONDS = 5.0
@@ -72,11 +74,23 @@ at first and, twice as long each time, at most."""
 
 PREPARE_SECONDS = 1800.0
 
+LOOK_BACK = 500
+"""How many commits back one that is ready is looked for, to compare dbt's warnings with."""
+
 LOOK_SECONDS = 1.0
 """Between two looks at a link that has not changed: profile, secrets and parent may have."""
 GIT_SECONDS = 120.0
 
 AGAIN = "It is tried again, at least every minute."
+
+NETWORK = "network"
+
+OF_PACKAGES = {
+    NETWORK: f"Is the network there? {AGAIN}",
+    "access": "The workspace may not read it: give git its credentials, and start the runner again "
+    "(docs/deployment.md).",
+}
+"""What to do about packages, by why they cannot be had; see `worker.packages.cause_of`."""
 
 READS_A_VARIABLE = re.compile(r"""\b(?:has_)?var\s*\(\s*(?:(['"])([^'"]+)\1|)""")
 
@@ -85,7 +99,9 @@ MAY_DEPEND_ON_VARIABLES = re.compile(r"\b(?:has_)?var\b")
 
 MAY_READ_VARIABLES = frozenset({".sql", ".yml", ".yaml", ".py"})
 
-DECLARED_IN = ("dbt_project.yml", "packages.yml", "dependencies.yml")
+PROJECT_FILE = "dbt_project.yml"
+
+DECLARED_IN = (PROJECT_FILE, "packages.yml", "dependencies.yml")
 """Files that dbt reads before any other, whose messages on one that is no YAML do not name it."""
 
 
@@ -104,8 +120,9 @@ class Broken:
 
     @property
     def by_machine(self) -> bool:
-        """Whether this machine failed: then the commit may be good, and its author is not named."""
-        return isinstance(self.error, PreparationFailed)
+        """Whether this machine or its network failed: then the commit may be good, and its author
+        is not named."""
+        return self.error.by_itself
 
     def same_as(self, other: Broken | None) -> bool:
         """Whether there is nothing new to tell after `other`."""
@@ -182,10 +199,10 @@ class Commits:
                     self._broken.error.hint,
                 )
             doing = f"{self._preparing[:7]} is being parsed" if self._preparing else "none is there"
-            raise NoCommitReady(
-                f"No commit of dbt-metric is ready yet: {doing}.",
-                "`mage-dbt status` says what it waits for.",
-            )
+            hint = "`mage-dbt status` says what it waits for."
+            if self._settings.dbt_metric_dir and self.published() is None:
+                hint = f"git-sync has made no link `current` in DBT_METRIC_DIR={self._sync}."
+            raise NoCommitReady(f"No commit of dbt-metric is ready yet: {doing}.", hint)
         return self._live
 
     def find(self, sha: str) -> Commit | None:
@@ -224,17 +241,17 @@ class Commits:
             return commit.target  # no need to ask dbt, which takes longer than to plan
         return self.seen(commit, variables, commit.target).target
 
-    def named(self, name: str) -> Commit:
+    def named(self, name: str, was_used: bool = False) -> Commit:
         """The commit with this SHA or tag, made ready now if need be.
 
-        Raises BadCommit when it is not one of the published branch or dbt cannot parse it, and
-        Unavailable when it is not the commit's fault. One is made ready at a time, beside the
-        newest one's own preparation.
+        `was_used` says that a run had it. Raises BadCommit when it is not one of the published
+        branch or dbt cannot parse it, and Unavailable when it is not the commit's fault. One is
+        made ready at a time, beside the newest one's own preparation.
         """
         published = self.published()
         if published is None:
             return self.newest()  # raises, with the reason
-        sha = self.history.resolve(name, published)
+        sha = self.history.resolve(name, published, was_used)
         profile = Profile.of(self._settings, self._home)
         folder = self._folder(sha, profile)
         if self._live and self._live.folder == folder:
@@ -243,11 +260,15 @@ class Commits:
             with self._asking:
                 found = self._prepared(sha, folder, profile)
                 os.utime(folder)
-        except (PackagesMissing, PreparationFailed) as error:
-            raise Unavailable(error.message, "Ask again in a minute.") from error
         except CommitBroken as error:
+            if error.by_itself:
+                raise Unavailable(error.message, "Ask again in a minute.") from error
             raise BadCommit(error.message, "Name a commit that parses, or none.") from error
         return found
+
+    def subject(self, sha: str) -> str:
+        """The first line of a commit's message; empty where git cannot say."""
+        return self._describe(sha)[0]
 
     def published(self) -> str | None:
         """The SHA that git-sync's link names now."""
@@ -353,8 +374,7 @@ class Commits:
             return True
         if isinstance(broken.error, ContentMissing):
             return self._brought_since(broken.sha, broken.error.submodules)
-        by_itself = isinstance(broken.error, PackagesMissing | PreparationFailed)
-        return by_itself and time.monotonic() - self._tried_at > self._pause
+        return broken.error.by_itself and time.monotonic() - self._tried_at > self._pause
 
     def _project(self, folder: Path) -> Path:
         return folder / "tree" / self._settings.dbt_metric_subdir
@@ -405,11 +425,8 @@ class Commits:
         folder.mkdir(parents=True)
         lacking = self._export(sha, folder / "tree")
         project = self._project(folder)
-        if not (project / "dbt_project.yml").is_file():
-            raise CommitBroken(
-                f"{sha[:7]} has no dbt_project.yml in {self._settings.dbt_metric_subdir!r}.",
-                "DBT_METRIC_SUBDIR names the folder inside the repository that holds it.",
-            )
+        if not (project / PROJECT_FILE).is_file():
+            raise CommitBroken(*_no_project(sha, folder / "tree", self._settings.dbt_metric_subdir))
         try:
             return self._parsed(sha, folder, profile, lacking)
         except CommitBroken as error:
@@ -451,9 +468,34 @@ class Commits:
                 graph=key.digest,
                 **facts(told["graph"]),
             )
+            commit = self._with_news(commit, profile)
             _write_ready(commit)
             self._warm.adopt(key, parent.keep())
         return commit
+
+    def _with_news(self, commit: Commit, profile: Profile) -> Commit:
+        """The new commit, with which of dbt's warnings the ready one before it did not have."""
+        warnings = commit.parse_warnings
+        before = self._before(commit.sha, profile) if warnings.total else None
+        if before is None:
+            return commit
+        if before.sha == commit.sha:  # parsed in another way, by another version of dbt say
+            found = warnings.instead_of(before.parse_warnings)
+        else:
+            found = warnings.after(before.parse_warnings, before.sha)
+        return replace(commit, parse_warnings=found)
+
+    def _before(self, sha: str, profile: Profile) -> Commit | None:
+        """The commit that was ready before this one; by git, where it was not the live one."""
+        live = self._live
+        if live and (sha == self._preparing or self.history.contains(sha, live.sha)):
+            return live
+        for one in self.history.before(sha, LOOK_BACK):
+            try:
+                return Commit.read(self._folder(one, profile))
+            except FileNotFoundError:
+                continue
+        return None
 
     def _ask_again(self, commit: Commit, key: Key, variables: Mapping[str, Any]) -> Commit:
         """What dbt makes of a ready commit with another graph; a run's worker tells it."""
@@ -521,7 +563,8 @@ class Commits:
         packages = isinstance(error, PackagesMissing)
         if lacking and (not packages or any(one in error.message for one in lacking)):
             return self._content_missing(sha, found, lacking, f" dbt says: {error.message}")
-        return type(error)(f"{error.message} Besides, {short_list(found)}.", error.hint)
+        error.message = f"{error.message} Besides, {short_list(found)}."
+        return error
 
     def _refuse_incomplete(
         self, sha: str, project: Path, lacking: Sequence[str], parsed: Mapping[str, Any]
@@ -589,6 +632,23 @@ class Commits:
                     _remove(folder)
 
 
+def _no_project(sha: str, tree: Path, subdir: str) -> tuple[str, str]:
+    """What is wrong where dbt_project.yml is not, and which setting puts it right."""
+    found = sorted(
+        (os.path.relpath(one.parent, tree) for one in tree.rglob(PROJECT_FILE)),
+        key=lambda one: (one.count("/"), one),
+    )
+    missing = not (tree / subdir).is_dir()
+    where = f"no folder {subdir!r}" if missing else f"no {PROJECT_FILE} in {subdir!r}"
+    if not found:
+        return f"{sha[:7]} has {where}.", "DBT_METRIC_SUBDIR names the folder that holds it."
+    place = found[0] if len(found) == 1 else f"one of {short_list(found)}"
+    return (
+        f"{sha[:7]} has {where}; there is one in {short_list(found)}.",
+        f"Set DBT_METRIC_SUBDIR={place} and start again.",
+    )
+
+
 def _pointers(project: Path, found: Mapping[str, str]) -> list[str]:
     return [f"{os.path.relpath(file, project)} is {what}" for file, what in found.items()]
 
@@ -621,10 +681,12 @@ def _told_by(parent: Parent, sha: str) -> dict[str, Any]:
         of = f": {', '.join(named or declared)}" if declared else ""
         raise PackagesMissing(
             f"The dbt packages of {sha[:7]} cannot be had{of}. dbt says: {told['message']}",
-            f"Is the network there? {AGAIN}",
+            OF_PACKAGES.get(told["cause"], REPAIR),
+            by_itself=told["cause"] == NETWORK,
         )
     if told["failed"]:
-        raise CommitBroken(f"dbt cannot parse {sha[:7]}: {told['message']}", REPAIR)
+        reason = words_first(told["message"])
+        raise CommitBroken(f"dbt cannot parse {sha[:7]}: {reason}", REPAIR)
     return told
 
 

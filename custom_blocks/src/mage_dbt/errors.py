@@ -29,7 +29,7 @@
     │   ├── LedgerUnreachable
     │   └── MageUnreachable
     ├── CommitBroken          dbt could not make this commit ready
-    │   ├── PackagesMissing   a dbt package cannot be had; tried again
+    │   ├── PackagesMissing   a dbt package cannot be had; tried again if the network was away
     │   ├── ContentMissing    git keeps a part of it elsewhere (a submodule, Git LFS)
     │   └── PreparationFailed this machine failed, not the commit; tried again
     └── RunFailed             a run ended, and not every node passed
@@ -42,6 +42,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import normalize
 
 
 class WorkspaceError(Exception):
@@ -59,6 +60,10 @@ class WorkspaceError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython, and with it a notebook, shows in place of a traceback."""
+        return [str(self)]
 
 
 class SettingError(WorkspaceError):
@@ -199,9 +204,16 @@ class MageUnreachable(Unavailable):
 class CommitBroken(WorkspaceError):
     """dbt could not make this commit ready; the message is dbt's."""
 
+    by_itself = False
+    """Whether it may come right without another commit: then it is tried again."""
+
 
 class PackagesMissing(CommitBroken):
     """A dbt package of this commit cannot be had."""
+
+    def __init__(self, message: str, hint: str = "", by_itself: bool = False) -> None:
+        super().__init__(message, hint)
+        self.by_itself = by_itself
 
 
 class ContentMissing(CommitBroken):
@@ -216,6 +228,8 @@ class ContentMissing(CommitBroken):
 class PreparationFailed(CommitBroken):
     """This machine could not make the commit ready: no room, no time, a mistake of ours."""
 
+    by_itself = True
+
 
 class RunFailed(WorkspaceError):
     """A run ended and not every node passed."""
@@ -226,6 +240,18 @@ class RunCancelled(RunFailed):
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """A sentence naming the nearest of `known`, or nothing when none is near."""
-    near = get_close_matches(wrong, list(known), n=3, cutoff=0.6)
-    return f"Did you mean {', '.join(near)}?" if near else ""
+    """A sentence naming the nearest of `known`, or nothing when none is near.
+
+    Each is named as it is written: a name that macOS has made looks the same and is another one.
+    """
+    written: dict[str, str] = {}
+    for one in known:
+        written.setdefault(normalize("NFC", one), one)
+    same = written.get(normalize("NFC", wrong))
+    if same is not None and same != wrong:
+        return (
+            f"Did you mean {same}? It looks the same, and its letters are put together otherwise "
+            "(Unicode NFC and NFD; macOS makes such names): copy it from here."
+        )
+    near = get_close_matches(normalize("NFC", wrong), list(written), n=3, cutoff=0.6)
+    return f"Did you mean {', '.join(written[one] for one in near)}?" if near else ""

@@ -26,10 +26,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from mage_dbt import elsewhere, redaction
-from mage_dbt.errors import Unavailable, WorkspaceError
+from mage_dbt.errors import Unavailable, WorkspaceError, did_you_mean
 from mage_dbt.home import Home
+from mage_dbt.lists import short_list
+from mage_dbt.redaction import without_credentials
 from mage_dbt.settings import Settings
 
 log = logging.getLogger("mage_dbt.gitsync")
@@ -158,8 +161,15 @@ class GitSync:
             if name in found:
                 return found[name]
         others = [name.split("/", 2)[2] for name in found if name.startswith("refs/heads/")]
-        has = f"It has {', '.join(sorted(others)[:10])}." if others else "It is empty."
-        raise WorkspaceError(f"No branch or tag {self._ref!r} in {self._shown}.", has)
+        tags = [name.split("/", 2)[2] for name in self._refs if name.startswith("refs/tags/")]
+        has = f"It has {short_list(sorted(others), 10)}." if others else "It is empty."
+        near = did_you_mean(self._ref, [*others, *tags])
+        raise WorkspaceError(
+            f"No branch or tag {self._ref!r} in {self._shown}.",
+            " ".join(
+                filter(None, (has, near, "DBT_METRIC_REF names it: set it, and start again."))
+            ),
+        )
 
     def _publish(self, sha: str) -> None:
         if self._try("cat-file", "-e", f"{sha}^{{commit}}") is None:
@@ -279,7 +289,10 @@ class GitSync:
             ) from None
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
-            raise Unavailable(f"git {arguments[0]} of {self._shown} failed: {said}")
+            raise Unavailable(
+                f"git {arguments[0]} of {self._shown} failed: {said}",
+                "DBT_METRIC_REPO names the repository." if arguments[0] == "ls-remote" else "",
+            )
         return done.stdout
 
     def _environment(self) -> dict[str, str]:
@@ -312,11 +325,6 @@ class GitSync:
         return environ
 
 
-def without_credentials(text: str) -> str:
-    """Any URL in `text` without the user and password it may hold."""
-    return re.sub(r"\b([a-z][a-z0-9+.-]*://)[^/@\s]*@", r"\1", text)
-
-
 def _own() -> list[Path]:
     """The person's own git configuration, which the file for safe.directory replaces."""
     home = Path.home()
@@ -326,12 +334,12 @@ def _own() -> list[Path]:
 
 
 def main() -> None:
-    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(message)s")
     stopping = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda signum, frame: stopping.set())
     try:
         settings = Settings.load()
+        redaction.log_to_standard_error(logging.INFO, ZoneInfo(settings.daily_build_timezone))
         home = Home(settings.workspace_home)
         GitSync(
             repository=settings.dbt_metric_repo or str(home.demo_repository),
@@ -340,7 +348,7 @@ def main() -> None:
             poll_seconds=settings.dbt_metric_poll_seconds,
         ).run(stopping)
     except WorkspaceError as error:
-        sys.exit(str(error))
+        sys.exit(f"ERROR: {redaction.scrub(without_credentials(str(error)))}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mage_dbt.errors import BadCommit, did_you_mean
+from mage_dbt.lists import short_list
 from mage_dbt.text import storable
 
 HEX = re.compile(r"[0-9a-fA-F]{7,40}")
@@ -38,10 +39,11 @@ class History:
         self._sync = sync
         self._ref = ref
 
-    def resolve(self, name: str, published: str) -> str:
+    def resolve(self, name: str, published: str, was_used: bool = False) -> str:
         """The full SHA of a commit or tag that `published` has in its history.
 
-        Never of a branch. Raises BadCommit with the reason.
+        Never of a branch. `was_used` says that a run had it, so it was published once. Raises
+        BadCommit with the reason.
         """
         found = self._named(name)
         if len(found) > 1:
@@ -49,6 +51,8 @@ class History:
                 f"{name} is ambiguous: {' or '.join(sorted(found))}.",
                 "Give more digits of the SHA.",
             )
+        if was_used and not (found and self.contains(published, next(iter(found)))):
+            raise self._rewritten(name, published)
         if not found:
             raise self._unknown(name)
         sha = found.pop()
@@ -64,6 +68,11 @@ class History:
         """How many commits `newer` has that `older` lacks; None when git cannot say."""
         counted = self._git("rev-list", "--count", f"{older}..{newer}")
         return int(counted.stdout) if counted.returncode == 0 else None
+
+    def before(self, sha: str, most: int) -> list[str]:
+        """The commits that `sha` came from, nearest first, at most that many."""
+        listed = self._git("rev-list", "--skip=1", f"--max-count={most}", sha)
+        return listed.stdout.split() if listed.returncode == 0 else []
 
     def changes(self, old: str, new: str, subdir: str) -> Changes | None:
         """What was renamed and added from `old` to `new`; None when git cannot compare them.
@@ -132,6 +141,16 @@ class History:
         )
         return BadCommit(f"No commit or tag {name!r} in dbt-metric.", hint)
 
+    def _rewritten(self, sha: str, published: str) -> BadCommit:
+        if self._shallow():
+            return self._cut_off(sha)
+        subject = storable(self._git("log", "-1", "--format=%s", published).stdout.strip())
+        return BadCommit(
+            f"{sha[:7]} is no longer on {self._ref}: the branch was rewritten since; the newest is "
+            f'{published[:7]} "{subject}".',
+            "Leave `commit` out: then the newest is used.",
+        )
+
     def _not_published(self, name: str, sha: str, published: str) -> BadCommit:
         if self._shallow():
             return self._cut_off(name)
@@ -141,7 +160,7 @@ class History:
         where = (
             f"it is newer than {published[:7]}, the newest published"
             if self._ref in branches
-            else f"it is on branch {', '.join(branches[:3])}, not merged"
+            else f"it is on branch {short_list(branches, 3)}, not merged"
             if branches
             else "it was never merged, or the branch was rewritten"
         )

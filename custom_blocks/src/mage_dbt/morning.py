@@ -16,6 +16,10 @@ ON_TIME_FOR = timedelta(minutes=5)
 """A build begun within this long after it was due is on time; after that it is late."""
 
 
+DAILY_KEYS = "daily:"
+"""What the idempotency keys of the mornings' builds begin with: the runner alone gives them."""
+
+
 class Timing(Enum):
     """What a request for the daily build is, at the moment it comes."""
 
@@ -101,7 +105,7 @@ class Morning:
 
 def daily_key(day: date) -> str:
     """The idempotency key of the build of a local date."""
-    return f"daily:{day.isoformat()}"
+    return f"{DAILY_KEYS}{day.isoformat()}"
 
 
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from mage_dbt import counts
+from mage_dbt.counts import Kind
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.variables import to_json
 
 
@@ -43,6 +46,10 @@ class PlannedNode:
     """The median of its last results; None when there is none, or when nobody looks."""
     rows: int | None = None
     """The database's estimate of the rows its relation has now; None when it has none."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.type, self.materialized
 
     @property
     def may_have_batches(self) -> bool:
@@ -100,8 +107,17 @@ class Plan:
     """What a run of it would wait for now, a sentence each."""
     differs: Differs | None = None
     """What the commit differs in from the newest; None for the newest itself."""
+    hooks: int = 0
+    """How many hooks of the project dbt runs around the nodes."""
     threads: int = 1
     """How many nodes dbt runs at once, by the profile."""
+    parse_warnings: ParseWarnings = ParseWarnings()
+    """What dbt warned of while it parsed the graph that runs."""
+
+    @property
+    def counted(self) -> int:
+        """How many nodes there are as dbt counts them, without the hooks."""
+        return counts.number(one.kind for one in self.nodes)
 
     @property
     def writes(self) -> frozenset[str]:
@@ -129,12 +145,16 @@ class Plan:
         }
 
     def to_json(self) -> dict[str, Any]:
-        known = sum(one.estimated_seconds is not None for one in self.nodes)
+        known = sum(
+            one.estimated_seconds is not None and counts.counts(one.kind) for one in self.nodes
+        )
         return {
             "commit": self.commit,
             "digest": self.digest,
             **self.what(),
             "nodes": [one.to_json() for one in self.nodes],
+            "counted": self.counted,
+            "hooks": self.hooks,
             "writes": sorted(self.writes),
             "estimated_seconds": self.estimated_seconds,
             "estimated_nodes": known,
@@ -142,4 +162,5 @@ class Plan:
             "differs": self.differs.to_json() if self.differs else None,
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "parse_warnings": self.parse_warnings.to_json(),
         }

@@ -5,72 +5,128 @@ The same words in Mage's log, in `scripts/start` and in the tool.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any
+from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from mage_dbt import counts
 from mage_dbt.clock import Clock
+from mage_dbt.folded import TESTS, by_cause
+from mage_dbt.lists import MOST_NAMED, short_list
 from mage_dbt.run import Event, NodeResult, Run, RunState
 
 if TYPE_CHECKING:
     from mage_dbt.client import RunnerClient
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Takes what a person reads, with the level of a log that it belongs to."""
+
+    def __call__(self, text: str, level: int = INFO) -> None: ...
+
+
+class Line(NamedTuple):
+    """Something that a person reads; it may hold line breaks."""
+
+    text: str
+    level: int = INFO
+
 
 ORDER = ("error", "fail", "runtime error", "partial success", "skipped", "warn")
 """What is wrong comes first in a table; the rest keeps the order in which it ran."""
 
-LONGEST_CELL = 90
+INDENT = "    "
 
-TESTS = ("test", "unit_test")
+LEVELS = {"warn": WARNING, "error": ERROR}
+"""Of what dbt says, and of nodes' statuses; others are INFO."""
+
+WAITS_FOR_COMMIT = "Looking for a newer commit first, and waiting for it when one is on its way."
 
 
 def follow(client: RunnerClient, run: str, say: Say) -> Run:
-    """Says what happens in a run until it is over, then its table; gives the finished run."""
+    """Says what happens in a run until it is over, then what did not pass; gives the run."""
     progress = Progress()
     for event in client.follow(run, say):
         for line in progress.lines(event):
-            say(line)
+            say(*line)
     finished = client.finished(run, say)
-    for line in summary(finished):
-        say(line)
+    for line in ending(finished):
+        say(*line)
     return finished
 
 
 class Progress:
-    """Turns the events of one run into lines, counting nodes as they finish."""
+    """Turns the events of one run into lines, counting nodes as dbt counts them as they finish."""
 
     def __init__(self) -> None:
         self._total = 0
         self._done = 0
         self._planned: frozenset[str] = frozenset()
+        self._causes: set[str] = set()
 
-    def lines(self, event: Event) -> Iterator[str]:
+    def lines(self, event: Event) -> Iterator[Line]:
         data = event.data
         if event.kind == "state":
-            yield f"{data['state']}  {data.get('detail', '')}".rstrip()
+            failed = data["state"] == RunState.ERROR
+            text = f"{data['state']}  {data.get('detail', '')}".rstrip()
+            yield Line(text, ERROR if failed else INFO)
         elif event.kind == "plan":
-            self._total = len(data["names"])
-            self._planned = frozenset(one["node"] for one in data.get("nodes", ()))
-            yield f"Plan: {self._total} nodes"
-            yield from (f"Warning: {text}" for text in data["warnings"])
-            yield from (f"Note: {text}" for text in data.get("notes", ()))
+            nodes = data.get("nodes", ())
+            self._total = data.get("counted", len(data["names"]))
+            self._planned = frozenset(one["node"] for one in nodes)
+            yield Line(f"Plan: {planned(nodes, self._total, data.get('hooks', 0))}")
+            yield from (Line(f"Warning: {text}", WARNING) for text in data["warnings"])
+            yield from (Line(f"Note: {text}") for text in data.get("notes", ()))
         elif event.kind == "node_finished":
+            node = NodeResult.from_json(data)
             # Hooks are planned by `compile` alone.
-            self._done += data.get("type") != "operation" or data["node"] in self._planned
-            yield node_line(NodeResult.from_json(data), f"{self._done}/{self._total}")
+            hook = node.type == "operation" and node.node not in self._planned
+            self._done += counts.counts(node.kind) and not hook
+            if not node.listed:
+                return
+            if node.status != "skipped":
+                yield Line(node_line(node, self._place), level_of(node))
+            elif (cause := node.because or node.message) not in self._causes:
+                self._causes.add(cause)
+                yield Line(f"{node_line(node, self._place)} {MORE_SKIPPED}", WARNING)
         elif event.kind == "log":
-            yield f"dbt: {data['text']}"
+            level = LEVELS.get(data.get("level", ""), INFO)
+            word = {WARNING: " warning", ERROR: " error"}.get(level, "")
+            yield Line(f"dbt{word}: {data['text']}", level)
+
+    @property
+    def _place(self) -> str:
+        return f"{self._done}/{self._total}"
+
+
+MORE_SKIPPED = "(others after the same cause stand at the end)"
+
+
+def planned(nodes: Iterable[Mapping[str, Any]], counted: int, hooks: int) -> str:
+    """`4 nodes (1 seed, 3 table models) and 2 project hooks`, of PlannedNode.to_json."""
+    kinds = [(one["type"], one["materialized"]) for one in nodes]
+    text = _nodes(counted, kinds)
+    inside = len(kinds) - counts.number(kinds)
+    if inside:
+        text += f", with {inside} ephemeral model{'' if inside == 1 else 's'} inside them"
+    return f"{text} and {counts.hooks(hooks)}" if hooks else text
+
+
+def level_of(node: NodeResult) -> int:
+    """The level of a log that a node's end belongs to."""
+    return ERROR if node.failed else WARNING if node.status in ("warn", "skipped") else INFO
 
 
 def node_line(node: NodeResult, place: str) -> str:
-    """`12/94 success  fct_orders  1.2 s  30000 rows`, and what went wrong under it."""
+    """`12/94 success  fct_orders  1.2 s  30000 rows`, and what went wrong under it, all of it."""
     parts = [place, f"{node.status:<7}", node.name, f"{node.seconds:.1f} s"]
     if node.rows is not None and (node.rows or node.type not in TESTS):
-        parts.append(f"{node.rows} {_unit(node)}")
-    line = "  ".join(parts)
+        unit = "failure" if node.type in TESTS else "row"
+        parts.append(f"{node.rows} {unit}{'' if node.rows == 1 else 's'}")
+    line = "  ".join(filter(None, parts))
     reason = why(node)
-    return f"{line}\n    {reason}" if reason else line
+    return f"{line}\n{_indented(reason)}" if reason else line
 
 
 def why(node: NodeResult) -> str:
@@ -80,36 +136,85 @@ def why(node: NodeResult) -> str:
     return node.message if not node.passed or node.status == "warn" else ""
 
 
+def ending(run: Run) -> Iterator[Line]:
+    """The end of a run that was watched: what did not pass, and its counts."""
+    yield Line("")
+    yield from not_passed(run)
+    level = ERROR if run.state is RunState.ERROR else INFO
+    yield Line(headline(run), level)
+    if run.detail:
+        yield Line(run.detail, level)
+
+
 def summary(run: Run) -> Iterator[str]:
-    """The end of a run: its table when something did not pass, its counts always."""
+    """All of a run: what did not pass, the table of what did, its counts."""
     yield ""
-    yield from table(run.nodes)
-    yield ""
+    yield from (line.text for line in not_passed(run))
+    passed = list(
+        table(one for one in run.nodes if one.listed and one.passed and one.status != "warn")
+    )
+    yield from passed
+    yield from [""] if passed else []
     yield headline(run)
     if run.detail:
         yield run.detail
 
 
+def not_passed(run: Run) -> Iterator[Line]:
+    """What failed, each with its reason; then what was skipped, by cause; then what warns."""
+    failed = sorted(run.failed, key=_rank)
+    skipped = by_cause(run.nodes)
+    warned = [one for one in run.nodes if one.status == "warn"]
+    for one in failed:
+        yield Line(node_line(one, ""), ERROR)
+    yield from (Line(text) for text in [""] if failed)
+    for group in skipped:
+        yield Line(str(group).replace("\n", f"\n{INDENT}"), WARNING)
+    if any(len(group.nodes) > MOST_NAMED for group in skipped):
+        yield Line(f"All of them: ./scripts/mage-dbt show {run.id} --json")
+    yield from (Line(text) for text in [""] if skipped)
+    for one in warned:
+        yield Line(node_line(one, ""), WARNING)
+    yield from (Line(text) for text in [""] if warned)
+
+
 def headline(run: Run) -> str:
-    """`Success in 14 s: 94 nodes (30 success, 64 pass) at 3f2c1ab "Add refunds"`."""
-    counts = ", ".join(f"{count} {status}" for status, count in run.counts().items())
+    """`Success in 14 s: 94 nodes (30 table models, 64 data tests): 30 success, 64 pass, at 3f2c1ab
+    "Add refunds"`."""
     took = f" in {run.seconds:.0f} s" if run.seconds is not None else ""
     late = f", {_duration(run.late_seconds)} late" if run.late_seconds else ""
     morning = f" (the build of {run.morning}{late})" if run.morning else ""
     return (
-        f"{run.state}{took}: {len(run.nodes)} nodes{f' ({counts})' if counts else ''}"
+        f"{run.state}{took}: {tally(run)}"
         f' at {run.commit[:7]} "{run.commit_subject}"{morning}, run {run.id}'
     )
+
+
+def tally(run: Run) -> str:
+    """`94 nodes (30 table models, 64 data tests): 30 success, 64 pass,`, counted as dbt does."""
+    kinds = [one.kind for one in run.nodes]
+    statuses = ", ".join(f"{count} {status}" for status, count in run.counts().items())
+    told = _nodes(counts.number(kinds), kinds)
+    return f"{told}: {statuses}," if statuses else told
+
+
+def _nodes(count: int, kinds: Iterable[counts.Kind]) -> str:
+    words = counts.in_words(kinds)
+    return f"{count} node{'' if count == 1 else 's'}{f' ({words})' if words else ''}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"{INDENT}{line}".rstrip() for line in text.splitlines())
 
 
 def story(runs: Sequence[Run], zone: tzinfo) -> Iterator[dict[str, Any]]:
     """A run and its reruns, oldest first, as plain data with one sentence each under `text`.
 
-    `08:00 daily build of 2026-11-23 on 3f2c1ab failed at 08:04 (fct_orders)`, then
-    `08:31 fixed by alice with 9a8b7c6 (run 20261123-083100-1b2c3d)`.
+    `08:00 KST daily build of 2026-11-23 on 3f2c1ab failed at 08:04 KST (fct_orders)`, then
+    `08:31 KST fixed by alice with 9a8b7c6 (run 20261123-083100-1b2c3d)`.
     """
     for run in runs:
-        failed = [one.name for one in run.nodes if not one.passed and one.status != "skipped"]
+        failed = [one.name for one in run.failed]
         yield {
             "run": run.id,
             "operation": run.operation,
@@ -126,9 +231,8 @@ def story(runs: Sequence[Run], zone: tzinfo) -> Iterator[dict[str, Any]]:
 
 def _chapter(run: Run, root: Run, failed: Sequence[str], zone: tzinfo) -> str:
     clock = Clock(zone, beside=root.asked_at)
-    begun = clock.say(run.asked_at)
-    names = ", ".join(failed[:5]) + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-    named = f" ({names})" if names else ""
+    begun = clock.say_with_zone(run.asked_at)
+    named = f" ({short_list(failed)})" if failed else ""
     if run is root:
         called = f"daily build of {run.morning}" if run.morning else run.title
         what = f"{begun} {called} on {run.commit[:7]}"
@@ -141,8 +245,12 @@ def _chapter(run: Run, root: Run, failed: Sequence[str], zone: tzinfo) -> str:
         who = f" (run {run.id})"
     if run.finished_at is None:
         return f"{what}{by} is {run.state}{who}"
-    how = {RunState.SUCCESS: "succeeded", RunState.CANCELLED: "was cancelled"}
-    return f"{what}{by} {how.get(run.state, 'failed')} at {clock.say(run.finished_at)}{named}{who}"
+    at = clock.say_with_zone(run.finished_at)
+    if run.state is RunState.CANCELLED:
+        whom = run.detail.removeprefix("Cancelled").rstrip(".")
+        return f"{what}{by} was cancelled at {at}{whom}{who}"
+    how = "succeeded" if run.state is RunState.SUCCESS else "failed"
+    return f"{what}{by} {how} at {at}{named}{who}"
 
 
 def plan_rows(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,9 +284,9 @@ def plan_lines(plan: Mapping[str, Any]) -> Iterator[str]:
         ):
             if differs[name]:
                 where = what.format(commit=plan["commit"][:7], newest=differs["newest"][:7])
-                yield f"{where}: {', '.join(differs[name])}."
+                yield f"{where}: {short_list(differs[name])}."
     if plan["estimated_seconds"] is not None:
-        of = f"{plan['estimated_nodes']} of {len(plan['nodes'])} nodes have run before"
+        of = f"{plan['estimated_nodes']} of {plan['counted']} nodes have run before"
         yield f"It takes about {duration(plan['estimated_seconds'])} ({of})."
 
 
@@ -191,40 +299,58 @@ def duration(seconds: float) -> str:
 
 
 def failure(run: Run) -> str:
-    """One paragraph for an exception: what failed first and why. It names the run's id."""
-    first = next((one for one in run.nodes if not one.passed and one.status != "skipped"), None)
+    """For an exception: what failed first and why, all of it. It names the run's id."""
+    first = next(iter(run.failed), None)
     told = f" First: {first.name}: {first.message}" if first else ""
     cancelled = run.state is RunState.CANCELLED
     return f"run {run.id}: {run.detail}" if cancelled else f"run {run.id}: {run.detail}{told}"
 
 
 def rows(nodes: Sequence[NodeResult]) -> list[dict[str, Any]]:
-    """One plain row a node, what is wrong first; what a block returns and Mage shows."""
-
-    def rank(one: NodeResult) -> tuple[int, bool]:
-        place = ORDER.index(one.status) if one.status in ORDER else len(ORDER)
-        return place, bool(place < len(ORDER) and one.type in TESTS)
-
-    return [
+    """One plain row a node, what is wrong first; what one cause kept from running is one row. It is
+    what a block returns and Mage shows."""
+    skipped = [
         {
-            "node": one.name,
-            "type": one.type,
-            "status": one.status,
-            "seconds": round(one.seconds, 2),
-            "rows": one.rows,
-            "why": why(one),
+            "node": short_list(one.names),
+            "type": one.nodes[0].type,
+            "status": "skipped",
+            "seconds": 0.0,
         }
-        for one in sorted(nodes, key=rank)
+        | {"rows": None, "why": one.why}
+        for one in by_cause(nodes)
     ]
+    told = [(_rank(one), _row(one)) for one in nodes if one.listed and one.status != "skipped"]
+    place = (ORDER.index("skipped"), False)
+    told += [(place, row) for row in skipped]
+    return [row for _, row in sorted(told, key=lambda one: one[0])]
 
 
-def table(nodes: Sequence[NodeResult]) -> Iterator[str]:
-    """The rows as aligned text; tests that passed are counted, not listed."""
-    passed = [one for one in nodes if one.type in TESTS and one.status == "pass"]
-    told = [one for one in nodes if one not in passed]
-    yield from columns([{**row, "why": row["why"].replace("\n", " ")} for row in rows(told)])
-    if passed:
-        yield f"and {len(passed)} tests that passed"
+def _row(node: NodeResult) -> dict[str, Any]:
+    return {
+        "node": node.name,
+        "type": node.type,
+        "status": node.status,
+        "seconds": round(node.seconds, 2),
+        "rows": node.rows,
+        "why": why(node),
+    }
+
+
+def _rank(node: NodeResult) -> tuple[int, bool]:
+    place = ORDER.index(node.status) if node.status in ORDER else len(ORDER)
+    return place, bool(place < len(ORDER) and node.type in TESTS)
+
+
+def table(nodes: Iterable[NodeResult]) -> Iterator[str]:
+    """Nodes that passed as aligned text; tests among them are counted, not listed."""
+    listed, tests = [], 0
+    for one in nodes:
+        tests += one.type in TESTS
+        if one.type not in TESTS:
+            listed.append({name: value for name, value in _row(one).items() if name != "why"})
+    yield from columns(listed)
+    if tests:
+        yield f"and {tests} test{'' if tests == 1 else 's'} that passed"
 
 
 def columns(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -232,19 +358,10 @@ def columns(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not found:
         return
     names = list(found[0])
-    cells = [[_cell(row[name]) for name in names] for row in found]
+    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in found]
     widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(names)]
     for row in [names, ["-" * width for width in widths], *cells]:
         yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
-
-
-def _unit(node: NodeResult) -> str:
-    return "failures" if node.type in TESTS else "rows"
 
 
 def _duration(seconds: float) -> str:

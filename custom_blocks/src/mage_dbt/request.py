@@ -88,6 +88,9 @@ class Request:
     """The idempotency key: the same key is the same run."""
     mage_run: int | None = None
     """The Mage pipeline run this belongs to; cancelling that cancels this."""
+    wait_for_commit: bool | None = None
+    """Whether a newer commit that is being made ready is waited for; None for a rerun that names
+    neither commit nor plan, which then waits, and for others, which do not."""
     keep_views: bool = False
     """Whether a full refresh is refused when it would drop views that it does not rebuild. The door
     decides it by who asks (`identity/rights.py`)."""
@@ -138,6 +141,11 @@ class Request:
                 f"{commit!r} is neither a commit's SHA nor a tag's name.",
                 "Leave it out for the newest commit.",
             )
+        wait = data.get("wait_for_commit")
+        if wait is not None and not isinstance(wait, bool):
+            raise RequestError("`wait_for_commit` is true or false.")
+        if wait and commit:
+            raise RequestError("`wait_for_commit` is for the newest commit: leave `commit` out.")
         digest = _text(data, "digest")
         if digest and not DIGEST.fullmatch(digest):
             raise RequestError("`digest` is the 64 hex digits that a plan gives.")
@@ -163,6 +171,7 @@ class Request:
             caller=_text(data, "caller") or "unknown",
             key=_text(data, "key") or None,
             mage_run=mage_run,
+            wait_for_commit=wait,
             keep_views=data.get("keep_views") is True,
         )
 
@@ -179,9 +188,23 @@ class Request:
     def what(self) -> dict[str, Any]:
         """What was asked for, without who asked and how: equal for equal requests."""
         data = self.to_json()
-        for name in ("cause", "caller", "key", "mage_run", "keep_views"):
+        for name in ("cause", "caller", "key", "mage_run", "keep_views", "wait_for_commit"):
             del data[name]
         return data
+
+    @property
+    def builds_everything(self) -> bool:
+        """Whether nothing of the project is left out."""
+        chosen = self.select or self.exclude or self.models
+        return self.operation is Operation.BUILD and not chosen
+
+    @property
+    def waits_for_commit(self) -> bool:
+        """Whether a newer commit that is being made ready is waited for."""
+        if self.wait_for_commit is not None:
+            return self.wait_for_commit
+        rerun = self.operation is Operation.RERUN_FAILED
+        return rerun and not self.commit and not self.digest
 
     def dbt_command(self) -> Command:
         """The dbt command line this request stands for, selection included."""

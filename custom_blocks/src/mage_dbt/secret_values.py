@@ -18,6 +18,9 @@ FOR_DBT = "DBT_ENV_SECRET_"
 FOR_NOTEBOOKS = "NOTEBOOK_"
 NAMES_A_FILE = "_FILE"
 
+FOLDERS = {FOR_DBT: "DBT_SECRETS_DIR", FOR_NOTEBOOKS: "NOTEBOOK_SECRETS_DIR"}
+"""By what the names begin with, the setting that names their folder."""
+
 
 def read(environ: Mapping[str, str], prefix: str, folder: Path | None) -> dict[str, str]:
     """Every secret whose name begins with `prefix`, by name.
@@ -36,7 +39,9 @@ def read(environ: Mapping[str, str], prefix: str, folder: Path | None) -> dict[s
         try:
             files = sorted(folder.iterdir())
         except OSError as error:
-            raise SettingError(f"The folder of secrets {folder}: {error.strerror}.") from None
+            raise SettingError(
+                f"{FOLDERS[prefix]}={folder}, the folder of secrets: {error.strerror}."
+            ) from None
         for file in files:
             if file.name.startswith(prefix) and re.fullmatch(r"\w+", file.name):
                 given[file.name] = read_file(file, file.name)

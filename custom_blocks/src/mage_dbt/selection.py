@@ -14,8 +14,18 @@ MOST_CRITERIA = 5_000
 # No criterion begins with a dash (dbt would take it for a flag) or holds what only a shell reads.
 CRITERION = re.compile(r"""[^-\s\x00-\x1f;&|`$<>\\"'(){}][^\s\x00-\x1f;&|`$<>\\"'(){}]*""")
 
+METHOD = re.compile(r"(?:@|\d*\+)?(\w+)(?:\.[\w.]+)?:")
+
 SYNTAX = re.compile(r"[+@*?\[\]:,/]")
 """What only a selection has, and no model's name."""
+
+
+NEED_ANOTHER_RUN = {
+    "result": "To run again what did not pass, ask for operation `rerun_failed`.",
+    "state": "Name what is to be built; `mage-dbt plan` shows what a selection comes to.",
+    "source_status": "Name what is to be built; `mage-dbt plan` tells stale sources.",
+}
+"""dbt's methods that compare with the files of an earlier run, with what to do instead."""
 
 
 def is_name(word: str) -> bool:
@@ -32,4 +42,12 @@ def criteria(parts: Sequence[str], where: str) -> tuple[str, ...]:
             raise BadSelection(
                 f"{part!r} in {where} is not a model name or a dbt selection criterion."
             )
+        for one in part.split(","):
+            method = METHOD.match(one)
+            if method and method[1] in NEED_ANOTHER_RUN:
+                raise BadSelection(
+                    f"`{method[1]}:` in {where} compares with the files of an earlier run, and a "
+                    "run here is given none.",
+                    NEED_ANOTHER_RUN[method[1]],
+                )
     return tuple(parts)

@@ -18,11 +18,12 @@ from dataclasses import Field, dataclass, field, fields
 from datetime import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mage_dbt import secret_values
 from mage_dbt.alerts import deadline
 from mage_dbt.errors import SettingError, did_you_mean
+from mage_dbt.redaction import is_secret_key
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 """The top of the checkout this package was started from."""
@@ -38,9 +39,7 @@ OUR_PREFIXES = (
 INTERNAL_NAMES = ("WORKSPACE_INSTANCE", "RUNNER_SOCKET")
 """Set by the workspace on the processes it starts; not for people."""
 
-
-CREDENTIALS = re.compile(r"//[^/]*@")
-"""In a URL; they are never said again."""
+ENCODED = "in its password / is written as %2F, @ as %40, # as %23, ? as %3F and : as %3A"
 
 PROVIDERS = ("oidc", "keycloak", "entra", "google", "github")
 """The files in oauth2-proxy/people: the same door with another identity provider."""
@@ -136,10 +135,41 @@ def _git_ref(value: str) -> str:
     return value
 
 
+def _target(value: str) -> str:
+    if value.startswith("-") or not value.isprintable():
+        raise ValueError("it is the name of a target in profiles.yml")
+    return value
+
+
+def _url(value: str) -> SplitResult:
+    """Its parts. Python's own words on what is no URL hold parts of it, and so of a password."""
+    if not value.isprintable():
+        raise ValueError("it holds a line break or another control character")
+    try:
+        parts = urlsplit(value)
+        parts.hostname  # noqa: B018, both are read only here
+        port = parts.port
+    except ValueError:
+        raise ValueError("it is no URL, or its port is no number from 1 to 65535") from None
+    if port == 0:
+        raise ValueError("its port is no number from 1 to 65535")
+    return parts
+
+
 def _repository(value: str) -> str:
-    if value.startswith("-"):
+    if value.startswith("-") or re.match(r"https?(?!://)[:/]|https?:///", value):
         raise ValueError("it is a path or a URL of a git repository")
-    if urlsplit(value).password:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+        parts = _url(value)
+        asked = {pair.partition("=")[0] for pair in parts.query.split("&")}
+        over_ssh = "ssh" in parts.scheme  # whose user is no secret
+        user = "@" in parts.netloc and not over_ssh
+        if user or parts.password or any(map(is_secret_key, asked)):
+            raise ValueError(
+                "a user, password or token does not belong in it, because git's command line shows "
+                "it; leave it out, and use a git credential helper or SSH"
+            )
+    elif re.match(r"[^/@]*:[^/]*@", value):
         raise ValueError("a password does not belong in it; use a git credential helper or SSH")
     return value
 
@@ -151,11 +181,16 @@ def _subfolder(value: str) -> str:
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
+    parts = _url(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("it is an address like https://mage.example.com")
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ValueError("a user or password does not belong in it")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9a-f:.]+", parts.hostname):
+        raise ValueError(
+            "its host is written as browsers send it: letters, digits, dots and dashes, and a name "
+            "in another script as xn--…"
+        )
     return value.rstrip("/")
 
 
@@ -166,8 +201,19 @@ def _provider(value: str) -> str:
 
 
 def _database_url(value: str) -> str:
-    if urlsplit(value).scheme not in ("postgresql", "postgres"):
+    if not re.match(r"postgres(ql)?://", value):
         raise ValueError("it starts with postgresql://")
+    if re.search(r"%(?![0-9A-Fa-f]{2})|%00", value):
+        raise ValueError("a % in it is written as %25, and a NUL cannot be in it")
+    try:
+        parts = _url(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; {ENCODED}" if "@" in value else str(error)) from None
+    cut = "@" in parts.query and "@" not in parts.netloc
+    if cut or "#" in value or "@" in parts.path or parts.netloc.count("@") > 1:
+        raise ValueError(ENCODED)
+    if not all("=" in pair for pair in parts.query.split("&") if parts.query):
+        raise ValueError("behind its ? stand name=value, with & between")
     return value
 
 
@@ -202,7 +248,9 @@ class Settings:
         "project asks for.",
     )
     dbt_target: str | None = _setting(
-        None, _text, "dbt's target. Unset: the profile's default; `prod` on the embedded warehouse."
+        None,
+        _target,
+        "dbt's target. Unset: the profile's default; `prod` on the embedded warehouse.",
     )
     dbt_secrets_dir: Path | None = _setting(
         None,
@@ -215,7 +263,11 @@ class Settings:
         "A folder of files named NOTEBOOK_…, for what notebooks may know. See docs/secrets.md.",
     )
     daily_build_at: time = _setting("08:00", _clock, "When the daily build starts, local time.")
-    daily_build_timezone: str = _setting("Asia/Seoul", _zone, "The time zone of that clock.")
+    daily_build_timezone: str = _setting(
+        "Asia/Seoul",
+        _zone,
+        "The time zone of that clock, and of every time that people read, which names it.",
+    )
     morning_build_over_by: time | None = _setting(
         None,
         _clock,
@@ -267,6 +319,12 @@ class Settings:
     )
     runner_warm_memory_mb: int = _setting(
         "4000", _rate, "How many megabytes these processes may have together."
+    )
+    runner_dbt_shortcuts: bool = _setting(
+        "true",
+        _switch,
+        "Whether functions of dbt are replaced by quicker ones (docs/dbt-patches.md). `false` when "
+        "you suspect one: each run takes longer.",
     )
     ledger_keep_days: int = _setting(
         "730",
@@ -445,8 +503,9 @@ def _read_file(file: Path) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
-        if not equals:
-            raise SettingError(f"{file}, line {number}, is not NAME=value: {line!r}.")
+        if not equals or not re.fullmatch(r"\w+", name.strip()):
+            # Without the line: what is missing may be the = before a password.
+            raise SettingError(f"{file}, line {number}, is not NAME=value.")
         found[name.strip()] = value.strip().strip("'\"")
     return found
 
@@ -466,5 +525,16 @@ def _value(name: str, one: Field[Any], text: str | None) -> Any:
     try:
         return one.metadata["parse"](text)
     except ValueError as error:
-        shown = CREDENTIALS.sub("//…@", text)
-        raise SettingError(f"{name}={shown} cannot be used: {error}.") from None
+        raise SettingError(f"{name}{_shown(one, text)} cannot be used: {error}.") from None
+
+
+def _shown(one: Field[Any], text: str) -> str:
+    """A value that is refused, without what may be secret in it: it may stand anywhere in one that
+    is no right URL."""
+    parse = one.metadata["parse"]
+    if parse is _database_url:
+        return ""
+    if parse not in (_repository, _web_address):
+        return f"={text}"
+    _, user, rest = text.rpartition("@")
+    return f"={'…@' if user else ''}{re.split('[?#]', rest)[0]}"

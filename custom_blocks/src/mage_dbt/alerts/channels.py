@@ -63,6 +63,11 @@ class Found:
     """Why the file that is there cannot be read; then it is not known who is to be told."""
     open_to_others: bool = False
 
+    @property
+    def labels(self) -> str:
+        """Whom messages go to, in a line."""
+        return "; ".join(one.label for one in self.channels.values())
+
 
 class Channels:
     """The channels of one file, read again whenever it changes. For one thread."""
@@ -93,8 +98,9 @@ class Channels:
         self._seen = version
         if settled and version != self._version:
             self._version, self._found = version, self._read(now, version)
+            right = self._found.labels
             for line in told(self.file, self._found):
-                log.info("alerts: %s", line)
+                log.log(logging.INFO if line == right else logging.WARNING, "alerts: %s", line)
         return self._found
 
     def _read(self, now: os.stat_result | None, problem: str) -> Found:
@@ -128,7 +134,7 @@ def told(file: Path, found: Found) -> list[str]:
     if found.unreadable:
         return [f"{file} cannot be read: {found.unreadable}"]
     if found.channels:
-        lines.append("; ".join(one.label for one in found.channels.values()))
+        lines.append(found.labels)
     else:
         lines.append(f"nobody is told: {file} holds no address that can be used (docs/alerts.md)")
     lines += [f"line {line} of {file} is no address that apprise knows" for line in found.unknown]

@@ -16,22 +16,28 @@ from zoneinfo import ZoneInfo
 
 from mage_dbt.alerts.last_change import Change
 from mage_dbt.clock import Clock
-from mage_dbt.gitsync import without_credentials
-from mage_dbt.redaction import scrub
+from mage_dbt.counts import number
+from mage_dbt.folded import by_cause
+from mage_dbt.reason import first_line
+from mage_dbt.redaction import scrub, without_credentials
 from mage_dbt.run import NodeResult, Run, RunState
 
 LONGEST_TITLE = 80
 """Characters; what a lock screen shows."""
 
-LONGEST_REASON = 200
+LONGEST_REASON = 400
 LONGEST_NAME = 60
 LONGEST_WORDS = 120
 """Of dbt's reason, of a node's or person's name, and of what a person wrote."""
 
 NAMES_SHOWN = 5
 
-DBT_HEADING = re.compile(r"^\s*[\w ]*Error in [\w ]+ \S+ \(.*\)\s*$")
-"""dbt's first line names the model and its file, which the message has already said."""
+CAUSES_SHOWN = 3
+SKIPPED_SHOWN = 3
+"""Of what kept nodes from running, and of those nodes; more are counted."""
+WARNINGS_SHOWN = 2
+LONGEST_WARNINGS = 400
+"""Of dbt's warnings while parsing: how many, and characters of all."""
 
 
 class Kind(StrEnum):
@@ -59,50 +65,60 @@ def failure(
     changed: str,
     link: str,
     zone: ZoneInfo,
+    before: Run | None = None,
 ) -> Message:
     """A run failed. `root` is the run it goes back to (itself unless it is a rerun), `change` the
-    last commit that touched the node `changed`, `link` its page in Mage or empty."""
-    failed = [one.name for one in run.nodes if not one.passed and one.status != "skipped"]
-    skipped = [one.name for one in run.nodes if one.status == "skipped"]
-    total = max(len(run.planned), len(run.nodes))
+    last commit that touched the node `changed`, `link` its page in Mage or empty, `before` the run
+    that was told last when the same nodes failed in it."""
+    failed = [one.name for one in run.failed]
     ended = "was cut off" if run.state is RunState.CANCELLED else "failed"
     title = f"{_called(run, root)} {ended}"
     if failed:
         title += f": {_named(failed, 1)}"
     when = Clock(zone).say_with_zone(run.finished_at or run.asked_at)
-    what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {total} nodes)"
+    what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {run.nodes_in_all} nodes)"
+    again = ""
+    if before is not None:
+        again = f", as {Clock(zone).say_with_zone(before.finished_at or before.asked_at)}"
     lines = [
-        f"Failed: {what if failed else 'before any node ran'}, {when}",
+        f"Failed: {what if failed else 'before any node ran'}, {when}{again}",
         f"Why: {_why(run)}",
-        f"Skipped: {f'{_named(skipped, NAMES_SHOWN)} ({len(skipped)})' if skipped else 'nothing'}",
+        f"Skipped: {_skipped(run)}",
         f"Last changed: {_changed(change, changed, zone)}",
+        *_dbt_warns(run),
         f"Rerun: ./scripts/mage-dbt run rerun_failed --of {run.id}{f'  {link}' if link else ''}",
     ]
     return _message(Kind.FAILURE, title, lines)
 
 
-def recovery(run: Run, root: Run, author: str, link: str, zone: ZoneInfo) -> Message:
+def recovery(run: Run, root: Run, how: str, author: str, link: str, zone: ZoneInfo) -> Message:
     """What first failed in the run `root` is right again since `run`, whose commit is by
-    `author`."""
+    `author`; `how` says what `run` is to it."""
     begun, over = root.finished_at or root.asked_at, run.finished_at or run.asked_at
-    how = "rerun" if run.follows else "the next daily build"
     lines = [
         f"Failed {Clock(zone).say_with_zone(begun)},"
         f" fixed {Clock(zone, beside=begun).say_with_zone(over)}",
         f"By: {_who(run)}",
         _with_commit(run, author),
-        f"How: {how}, {len(run.nodes)} nodes passed",
+        f"How: {how}, {number(one.kind for one in run.nodes if one.passed)} nodes passed",
+        *_dbt_warns(run),
         f"See: ./scripts/mage-dbt show {run.id}{f'  {link}' if link else ''}",
     ]
     return _message(Kind.RECOVERY, f"Fixed: {_lower(_called(root, root))}", lines)
 
 
 def overdue(
-    day: date, over_by: str, stand: str, reason: str, link: str, run: str | None = None
+    day: date,
+    over_by: str,
+    stand: str,
+    reason: str,
+    link: str,
+    run: str | None = None,
+    goes_on: bool = True,
 ) -> Message:
     """The daily build of `day` is not over at the time it should be; `stand` says how far it is,
-    `reason` why, `run` is its id when it has begun."""
-    if run is None:
+    `reason` why, `run` is its id when it has begun, `goes_on` whether an end is to come."""
+    if run is None or not goes_on:
         hint = f'Begin it by hand: ./scripts/mage-dbt run --why "daily build of {day}"'
     else:
         hint = "Its end is told too."
@@ -116,22 +132,23 @@ def overdue(
     return _message(Kind.OVERDUE, f"Daily build of {day} {stand} (at {over_by})", lines)
 
 
-def done_after_all(run: Run, over_by: str, link: str, zone: ZoneInfo) -> Message:
-    """The build that was told as overdue is done."""
+def done_after_all(run: Run, day: str, over_by: str, link: str, zone: ZoneInfo) -> Message:
+    """The build of `day`, which was told as overdue, is done."""
     over = run.finished_at or run.asked_at
     lines = [
         f"Not over at {over_by}, done {Clock(zone).say_with_zone(over)}",
-        f"Run {run.id}: {len(run.nodes)} nodes passed",
+        f"Run {run.id} by {_caller(run)}: {run.nodes_in_all} nodes passed",
+        *_dbt_warns(run),
         *([link] if link else []),
     ]
-    return _message(Kind.RECOVERY, f"Done after all: daily build of {run.morning}", lines)
+    return _message(Kind.RECOVERY, f"Done after all: daily build of {day}", lines)
 
 
 def broken(sha: str, subject: str, author: str, reason: str, live: str) -> Message:
     """The newest commit does not parse, and stays so."""
     lines = [
         f'Broken: {sha[:7]} "{one_line(subject, LONGEST_WORDS)}"',
-        f"Why: {one_line(first_reason(reason), LONGEST_REASON)}",
+        f"Why: {one_line(first_line(reason), LONGEST_REASON)}",
         f"By: {one_line(author, LONGEST_NAME)}",
         f"Runs use {live[:7]} until it is repaired." if live else "No commit can be built.",
         "Push a commit that repairs it; ./scripts/mage-dbt status says when it is live.",
@@ -145,16 +162,17 @@ def not_ready(sha: str, subject: str, reason: str, live: str) -> Message:
         f'Not ready: {sha[:7]} "{one_line(subject, LONGEST_WORDS)}"',
         f"Why: {one_line(reason, LONGEST_REASON)}",
         f"Runs use {live[:7]} until then." if live else "No commit can be built.",
-        "It is tried again every minute; ./scripts/mage-dbt status says when it is live.",
+        "It is tried again, at least every minute; ./scripts/mage-dbt status says when it is live.",
     ]
     return _message(Kind.BROKEN, f"{sha[:7]} cannot be made ready on this machine", lines)
 
 
-def repaired(broken_sha: str, sha: str, subject: str, author: str) -> Message:
-    """main parses again."""
+def repaired(broken_shas: Sequence[str], sha: str, subject: str, author: str) -> Message:
+    """main parses again; `broken_shas` were told as broken."""
+    names = " and ".join(one[:7] for one in broken_shas)
     lines = [
         f'{sha[:7]} "{one_line(subject, LONGEST_WORDS)}" by {one_line(author, LONGEST_NAME)}',
-        f"is live; {broken_sha[:7]} was broken.",
+        f"is live; {names} {'was' if len(broken_shas) == 1 else 'were'} broken.",
     ]
     return _message(Kind.RECOVERY, f"main is whole again at {sha[:7]}", lines)
 
@@ -180,17 +198,9 @@ def one_line(text: str, longest: int) -> str:
     return re.sub(r"@(?=\w)|<(?=[A-Za-z/!?@#])", "\\g<0>\u200b", text)
 
 
-def first_reason(text: str) -> str:
-    """The first line of dbt's message that says something new."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and DBT_HEADING.match(lines[0]):
-        return lines[1]
-    return lines[0] if lines else ""
-
-
 def first_failed(run: Run) -> NodeResult | None:
     """The node that failed first; None when the run failed before its first node."""
-    return next((one for one in run.nodes if not one.passed and one.status != "skipped"), None)
+    return next(iter(run.failed), None)
 
 
 def _message(kind: Kind, title: str, lines: Sequence[str]) -> Message:
@@ -224,8 +234,26 @@ def _with_commit(run: Run, author: str) -> str:
 
 def _why(run: Run) -> str:
     first = first_failed(run)
-    words = first_reason(first.message) if first else ""
+    words = first_line(first.message) if first else ""
     return one_line(words or run.detail, LONGEST_REASON) or "dbt gave no reason."
+
+
+def _skipped(run: Run) -> str:
+    """`48 because of fct_orders: a, b and 46 more; 2 because of dim: c, d`."""
+    causes = []
+    for one in by_cause(run.nodes):
+        cause = f" because of {one_line(one.because, LONGEST_NAME)}" if one.because else ""
+        causes.append(f"{len(one.nodes)}{cause}: {_named(one.names, SKIPPED_SHOWN)}")
+    more = len(causes) - CAUSES_SHOWN
+    told = "; ".join(causes[:CAUSES_SHOWN]) + (f"; and for {more} more causes" if more > 0 else "")
+    return told or "nothing"
+
+
+def _dbt_warns(run: Run) -> list[str]:
+    """What dbt warned of while it parsed, new ones first, as one line; none without warnings."""
+    headline = run.parse_warnings.headline()
+    told = "; ".join(run.parse_warnings.lines(WARNINGS_SHOWN))
+    return [f"dbt: {one_line(f'{headline}: {told}', LONGEST_WARNINGS)}"] if headline else []
 
 
 def _named(names: Sequence[str], shown: int) -> str:

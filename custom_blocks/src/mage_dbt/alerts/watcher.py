@@ -19,8 +19,10 @@ from mage_dbt.alerts.channels import Channels, told
 from mage_dbt.alerts.deadline import Deadline
 from mage_dbt.alerts.last_change import last_change
 from mage_dbt.alerts.post import Patience, Post
+from mage_dbt.alerts.troubles import Troubles
 from mage_dbt.commit import Commit
 from mage_dbt.commits import Broken
+from mage_dbt.counts import number
 from mage_dbt.errors import LedgerUnreachable
 from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
@@ -71,7 +73,9 @@ class Watcher:
             settings.alert_urls_file or home.alert_urls, home.api_token.read_text()
         )
         self._book = AlertBook(ledger)
+        self._troubles = Troubles(ledger, self._book)
         self._post = Post(self._book, patience)
+        self._anybody = False
         self._started: datetime | None = None
         self._resumed = False
         self._looked: datetime | None = None
@@ -91,6 +95,7 @@ class Watcher:
         now = now or datetime.now(UTC)
         self._started = self._started or now
         found = self._channels.look()
+        self._anybody = bool(found.channels)
         self._status = {
             "told": told(self._channels.file, found),
             "problems": self._post.problems(),
@@ -133,24 +138,28 @@ class Watcher:
     # ------------------------------------------------------------- runs
 
     def _of_run(self, run: Run) -> Iterator[Alert]:
-        if run.state is RunState.SUCCESS:
-            yield from self._recovery(run)
-        elif run.state is RunState.ERROR or RUNNER_STOPPED in run.detail:
-            yield from self._failure(run)
-
-    def _failure(self, run: Run) -> Iterator[Alert]:
-        key = f"failure:{run.id}"
         root = self._ledger.run(self._book.root(run.id))
+        yield from self._recovery(run, root)
+        if run.state is RunState.SUCCESS:
+            yield from self._done_after_all(run, root)
+        elif run.state is RunState.ERROR or RUNNER_STOPPED in run.detail:
+            yield from self._failure(run, root)
+
+    def _failure(self, run: Run, root: Run) -> Iterator[Alert]:
+        key = f"failure:{run.id}"
         watched = root.morning is None and root.cause != Cause.API and run.cause != Cause.API
         if watched or self._book.known([key]):
             return
+        before = self._troubles.last_told(run, root, self._anybody)
+        if before is not None and not run.morning:
+            return  # each date's own build is told: silence would say that it is green
         node = self._whose_change(run)
         change = None
         if node is not None and node.path:
             subdir = self._settings.dbt_metric_subdir
             change = last_change(self._sync, run.commit, node.path, subdir)
         name = node.name if node else ""
-        text = message.failure(run, root, change, name, self._link(run), self._zone)
+        text = message.failure(run, root, change, name, self._link(run), self._zone, before)
         yield Alert(key, run.asked_at, text, run.id, root.id)
 
     def _whose_change(self, run: Run) -> PlannedNode | None:
@@ -163,29 +172,37 @@ class Watcher:
         tested = [planned[one] for one in node.depends_on if one in planned]
         return tested[0] if tested else node
 
-    def _recovery(self, run: Run) -> Iterator[Alert]:
-        story = self._book.root(run.id)
-        failed = self._book.last_failure(story)
-        if failed is None and run.morning:
-            failed = self._book.last_failed_morning(run.morning)
-        if failed is not None:
-            key = f"recovery:failure:{failed}"
-            if not self._book.known([key]):
-                commit = last_change(self._sync, run.commit)
-                text = message.recovery(
-                    run,
-                    self._ledger.run(self._book.root(failed)),
-                    commit.author if commit else "",
-                    self._link(run),
-                    self._zone,
-                )
-                yield Alert(key, run.asked_at, text, run.id, story)
-        overdue = f"overdue:{run.morning}"
+    def _recovery(self, run: Run, root: Run) -> Iterator[Alert]:
+        for failed, how in self._troubles.ended_by(run, root):
+            key = f"recovery:failure:{failed.id}"
+            if self._book.known([key]):
+                continue
+            commit = last_change(self._sync, run.commit)
+            text = message.recovery(
+                run,
+                self._ledger.run(self._book.root(failed.id)),
+                how,
+                commit.author if commit else "",
+                self._link(run),
+                self._zone,
+            )
+            yield Alert(key, run.asked_at, text, run.id, root.id)
+
+    def _done_after_all(self, run: Run, root: Run) -> Iterator[Alert]:
+        """A build that was told as not over in time is done, whoever began it."""
+        if not root.builds_everything:
+            return
+        day = root.morning or str(root.asked_at.astimezone(self._zone).date())
+        overdue = f"overdue:{day}"
         key = f"recovery:{overdue}"
-        if run.morning and self._book.known([overdue, key]) == {overdue}:
-            by = f"{self._deadline.over_by:%H:%M}"
-            text = message.done_after_all(run, by, self._link(run), self._zone)
-            yield Alert(key, run.asked_at, text, run.id, story)
+        if self._book.known([overdue, key]) != {overdue}:
+            return
+        begun = self._ledger.run_with_key(f"daily:{day}")
+        if begun is not None and self._book.known([f"failure:{begun.id}"]):
+            return  # that it failed was told, and so is what became of that
+        by = self._over_by(date.fromisoformat(day))
+        text = message.done_after_all(run, day, by, self._link(run), self._zone)
+        yield Alert(key, run.asked_at, text, run.id, root.id)
 
     def _link(self, run: Run) -> str:
         pipeline = self._book.pipeline(run.mage_run) if run.mage_run is not None else None
@@ -205,7 +222,7 @@ class Watcher:
         if run is None and not was_up and now < self._started + SETTLE:
             return
         key = f"overdue:{day}"
-        by = f"{self._deadline.over_by:%H:%M}"
+        by = self._over_by(day)
         if self._book.known([key]):
             pass
         elif run is None and self._expected(day):
@@ -215,7 +232,23 @@ class Watcher:
         elif run is not None and not run.state.final:
             text = message.overdue(day, by, _stand(run), run.detail, self._link(run), run.id)
             yield Alert(key, now, text, run.id, run.id)
+        elif run is not None and self._is_missing(run):
+            link = self._link(run)
+            text = message.overdue(day, by, "was cancelled", run.detail, link, run.id, False)
+            yield Alert(key, now, text, run.id, run.id)
         self._overdue_done = day  # only now: what the ledger did not take is told at the next look
+
+    def _over_by(self, day: date) -> str:
+        """`09:00 KST`."""
+        return f"{self._deadline.over_at(day).astimezone(self._zone):%H:%M %Z}"
+
+    def _is_missing(self, run: Run) -> bool:
+        """Whether a daily build was cancelled by somebody, and nothing else has done its work."""
+        if run.state is not RunState.CANCELLED or RUNNER_STOPPED in run.detail:
+            return False
+        last = self._ledger.last_full_build()
+        others = [*self._ledger.story(run.id), *([last] if last else [])]
+        return not any(one.state is RunState.SUCCESS for one in others)
 
     def _expected(self, day: date) -> bool:
         """Whether a build of `day` that has not begun is news."""
@@ -260,16 +293,18 @@ class Watcher:
                     if broken.by_machine
                     else message.broken(broken.sha, broken.subject, broken.author, reason, instead)
                 )
-                yield Alert(key, now, text)
+                told = self._book.unrepaired()
+                if not told or not told[-1].same_reason(str(broken.error), text.body, broken.sha):
+                    yield Alert(key, now, text)
         elif live is not None and live.sha != self._whole:
-            for sha in self._book.unrepaired():
-                text = message.repaired(sha, live.sha, live.subject, live.author)
-                yield Alert(f"recovery:broken:{sha}", now, text)
+            if shas := [one.sha for one in self._book.unrepaired()]:
+                text = message.repaired(shas, live.sha, live.subject, live.author)
+                yield Alert(f"recovery:broken:{shas[-1]}", now, text)
             self._whole = live.sha
 
 
 def _stand(run: Run) -> str:
     if run.state is RunState.RUNNING:
-        done = sum(one.type != "operation" for one in run.nodes)
-        return f"is running: {done} of {len(run.planned)} nodes"
+        done = number(one.kind for one in run.nodes if one.type != "operation")
+        return f"is running: {done} of {run.planned_nodes} nodes"
     return "waits" if run.state is RunState.QUEUED else "is starting"

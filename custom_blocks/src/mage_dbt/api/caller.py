@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,9 @@ from mage_dbt.identity.role import Role
 
 KEY = "mage_dbt.caller"
 """Where in ASGI's scope the caller of a call stands."""
+
+MAGE_ITSELF = re.compile(r"Mage, (notebook|trigger .*)", re.DOTALL)
+"""What Mage's blocks say where they know of nobody (`blocks.py`). No person's name has a space."""
 
 PEOPLES_PREFIX = "/runner"
 """At the people's address everything else is Mage."""
@@ -61,7 +65,7 @@ class Caller:
         if self.door is Door.MAGE:
             # With a login on: code in a notebook may claim to be anybody, and this says so.
             claimed = claimed or "somebody"
-            plain = self.role is Role.OWNER or claimed.startswith("Mage")
+            plain = self.role is Role.OWNER or MAGE_ITSELF.fullmatch(claimed)
             return claimed if plain else f"{claimed} via Mage"
         name = self.name or "API"
         return f"{name}: {claimed}" if claimed else name

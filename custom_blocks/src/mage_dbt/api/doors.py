@@ -133,6 +133,7 @@ class Doors:
                 scope["method"],
                 self.settings.public_host,
                 self.settings.public_origin,
+                page=True,  # a link to a run may stand in a chat
             )
         self._count(f"{door.value} {person.name}")
         return Caller(door, person.role, person.name)

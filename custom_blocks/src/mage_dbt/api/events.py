@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from mage_dbt.errors import LedgerUnreachable, Malformed
 from mage_dbt.ledger import Ledger
-from mage_dbt.run import Event, RunState
+from mage_dbt.run import Event, EventKind, RunState
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -19,7 +19,7 @@ SCHEMA = {
     "properties": {
         "id": {"type": "string", "pattern": "^[0-9]+$", "description": "To resume after."},
         "event": {
-            "enum": ["state", "plan", "node_started", "node_finished", "log", "end"],
+            "enum": [str(one) for one in EventKind],
             "description": "What kind of event it is.",
         },
         "data": {
@@ -76,4 +76,4 @@ async def stream(ledger: Ledger, run: str, after: int) -> AsyncIterator[str]:
 
 
 def _is_last(event: Event) -> bool:
-    return event.kind == "state" and RunState(event.data["state"]).final
+    return event.kind == EventKind.STATE and RunState(event.data["state"]).final

@@ -24,9 +24,10 @@ from mage_dbt.errors import Forbidden, Malformed, Unauthorized, Unavailable, Wor
 from mage_dbt.home import Home
 from mage_dbt.identity.groups import Groups
 from mage_dbt.identity.origin import refuse_other_page
-from mage_dbt.identity.person import EMAIL, Person
+from mage_dbt.identity.person import EMAIL, Person, Values
 from mage_dbt.identity.role import Role
 from mage_dbt.mage.door.headers import PERSON, ROLE, SECRET
+from mage_dbt.mage.door.rules import is_page
 from mage_dbt.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -104,15 +105,17 @@ class MageRelay:
             for name in values(EMAIL):
                 self._seen.pop(name.strip().lower(), None)
             raise
-        method = first.split(" ", 1)[0]
+        method, target, _ = first.split(" ")
         settings = self._settings
-        refuse_other_page(values, method, settings.public_host, settings.public_origin)
+        page = is_page(target.partition("?")[0])
+        refuse_other_page(values, method, settings.public_host, settings.public_origin, page)
         self._seen[person.name] = (person.role, monotonic())
-        upgrade = [value for value in values("Upgrade") if value.lower() == "websocket"]
+        upgrade = _asks_for_web_socket(method, values)
         kept = [
             (name, value)
             for name, value in headers
             if not NOT_FOR_MAGE.fullmatch(name.replace("_", "-"))
+            and (upgrade or name.lower() != "upgrade")
         ]
         kept += [
             ("Connection", "Upgrade" if upgrade else "close"),
@@ -121,7 +124,7 @@ class MageRelay:
             (ROLE, str(person.role)),
         ]
         lines = [first, *(f"{name}: {value}" for name, value in kept)]
-        return person, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), bool(upgrade)
+        return person, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), upgrade
 
     async def _hand_over(
         self,
@@ -137,22 +140,26 @@ class MageRelay:
             )
         except OSError:
             raise Unavailable("Mage does not answer.", "It may be starting; try again.") from None
-        to_mage.write(head)
-        if upgrade and not await _upgraded(from_mage, writer):
+        try:
+            to_mage.write(head)
+            if upgrade and not await _upgraded(from_mage, writer):
+                return
+            await self._pass_on(person, (reader, to_mage), (from_mage, writer))
+        finally:
             await _close(to_mage)
-            return
-        tasks = [
-            asyncio.create_task(_pump(reader, to_mage)),
-            asyncio.create_task(_pump(from_mage, writer)),
-            asyncio.create_task(self._until_lost(person)),
-        ]
+
+    async def _pass_on(
+        self, person: Person, *ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
+        """Both ways, until one has ended or the person's right has."""
+        tasks = [asyncio.create_task(_pump(*way)) for way in ways]
+        tasks.append(asyncio.create_task(self._until_lost(person)))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await _close(to_mage)
 
     async def _until_lost(self, person: Person) -> None:
         """Returns when the person may no longer what this connection was let in for."""
@@ -189,6 +196,14 @@ def read_head(head: bytes) -> tuple[str, list[tuple[str, str]]]:
     return first, headers
 
 
+def _asks_for_web_socket(method: str, values: Values) -> bool:
+    """A web socket begins with a GET that has no body (RFC 6455, 4.1). To another method's request
+    the answer ends otherwise than its length says: that of a HEAD has a length and no body."""
+    asked = [value.lower() for value in values("Upgrade")] == ["websocket"]
+    body = values("Transfer-Encoding") or "".join(values("Content-Length")).strip("0")
+    return asked and method == "GET" and not body
+
+
 async def _upgraded(from_mage: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Whether Mage opens the web socket; its answer is passed on.
 
@@ -204,11 +219,15 @@ async def _upgraded(from_mage: asyncio.StreamReader, writer: asyncio.StreamWrite
     ended = "\r\n".join([first, *kept, "Connection: close"]) + "\r\n\r\n"
     writer.write(ended.encode("latin-1"))
     lengths = [
-        line.partition(":")[2] for line in kept if line.lower().startswith("content-length:")
+        line.partition(":")[2].strip()
+        for line in kept
+        if line.lower().startswith("content-length:")
     ]
-    left = int(lengths[0]) if lengths else 0
-    while left > 0 and (data := await from_mage.read(min(left, CHUNK))):
-        writer.write(data)
+    left = int(lengths[0]) if lengths and lengths[0].isdecimal() else 0
+    if first.split(" ")[1] in ("204", "304"):
+        left = 0  # whatever length they tell
+    while left > 0 and (data := await asyncio.wait_for(from_mage.read(CHUNK), HEAD_SECONDS)):
+        writer.write(data[:left])
         left -= len(data)
     return False
 

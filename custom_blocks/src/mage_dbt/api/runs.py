@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -40,11 +42,14 @@ from mage_dbt.home import Home
 from mage_dbt.identity import rights
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.listing import LARGEST_MAGE_RUN, LONGEST_FILTER, RunFilter
+from mage_dbt.mage import begun
 from mage_dbt.mage.api import MageApi
-from mage_dbt.request import Request
+from mage_dbt.request import Cause, Request
 from mage_dbt.run import Run
 from mage_dbt.runner.service import Runner
 from mage_dbt.settings import Settings
+
+log = logging.getLogger(__name__)
 
 KEY_PREFIX = "api:"
 """Of the keys that come as a header: they meet neither a block's (`mage:`) nor a morning's
@@ -113,7 +118,7 @@ def routes(runner: Runner, ledger: Ledger, settings: Settings, home: Home) -> AP
         idempotency_key: IdempotencyKey = None,
     ) -> JSONResponse:
         """Asks for a run. Repeating a call with its Idempotency-Key is safe."""
-        request = request_of(http, body, idempotency_key)
+        request = _with_proven_cause(request_of(http, body, idempotency_key), http, home)
         _require_right(http, request, ledger)
         run, added = runner.submit(request)
         told = shown(run, http) | {"added": added}
@@ -343,6 +348,18 @@ def request_of(http: HttpRequest, body: schemas.RunRequest, key: str | None) -> 
             raise RequestError("`key` and the header Idempotency-Key are both given.", "Give one.")
         data["key"] = KEY_PREFIX + key
     return Request.parse(data)
+
+
+def _with_proven_cause(request: Request, http: HttpRequest, home: Home) -> Request:
+    """Whoever says that the schedule or the start asks brings the ticket of its pipeline run; else
+    it is somebody in Mage, whatever the trigger is called."""
+    if request.cause not in begun.CAUSES:
+        return request
+    given = http.headers.get(begun.HEADER, "")
+    if begun.is_right(given, home, request.cause, request.mage_run):
+        return request
+    log.warning("%s says that it is the %s, without proof", request.caller, request.cause)
+    return replace(request, cause=Cause.FORM)
 
 
 def _require_right(http: HttpRequest, request: Request, ledger: Ledger) -> None:

@@ -94,12 +94,17 @@ class RunRequest(Body):
     of: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = Field(
         None,
         description="For `rerun_failed`: the run whose unfinished business this is. Without it: "
-        "the last daily build.",
+        "the last build of everything, whoever began it.",
     )
     commit: Text | None = Field(
         None,
         description="A SHA or tag of the synced branch; for `rerun_failed` also `same`. Without "
         "it: the newest commit that is ready.",
+    )
+    wait_for_commit: bool | None = Field(
+        None,
+        description="Whether to wait, up to two minutes, for a newer commit that is being made "
+        "ready. Without it: for `rerun_failed`, unless `commit` or `digest` is given.",
     )
     digest: Text | None = Field(
         None,
@@ -146,9 +151,13 @@ class NodeResult(Answer):
     status: str = Field(description="dbt's: success, pass, warn, error, fail, skipped, …")
     seconds: float
     rows: int | None = Field(description="Rows the statement reported; failures for a test.")
-    message: str
+    message: str = Field(
+        description="Of a failure the database's own words, with their line breaks; then where it "
+        "happened, and what to do where that is known, each after an empty line."
+    )
     because: str = Field(description="For a skipped node: the upstream that failed.")
     relation: str
+    materialized: str = Field(description="How dbt builds it; empty for what is not built.")
 
 
 class PlannedNode(Answer):
@@ -177,6 +186,27 @@ class Differs(Answer):
     only_in_newest: list[str]
 
 
+class ParseWarning(Answer):
+    """One sentence of dbt's."""
+
+    text: str
+    times: int = Field(description="How often; of each kind of deprecation dbt says the first.")
+    deprecation: bool
+    new: bool = Field(description="Whether the ready commit before did not have it.")
+    only_here: bool = Field(
+        description="Of a run: whether its commit does not have it with other variables."
+    )
+
+
+class ParseWarnings(Answer):
+    """What dbt warned of while it parsed."""
+
+    total: int
+    new: int
+    since: str = Field(description="SHA of the ready commit before; empty without one.")
+    shown: list[ParseWarning] = Field(description="New ones first; at most 500.")
+
+
 class Plan(Answer):
     """What a run would do, in order."""
 
@@ -189,6 +219,8 @@ class Plan(Answer):
     )
     target: str
     nodes: list[PlannedNode]
+    counted: int = Field(description="How many they are as dbt counts: without ephemeral models.")
+    hooks: int = Field(description="How many hooks of the project dbt runs around them.")
     writes: list[str] = Field(description="The tables and views it creates, replaces or fills.")
     estimated_seconds: float | None = Field(description="Of the nodes whose time is known.")
     estimated_nodes: int = Field(description="Of how many nodes the time is known.")
@@ -196,6 +228,7 @@ class Plan(Answer):
     differs: Differs | None = Field(description="None for the newest commit.")
     warnings: list[str]
     notes: list[str] = Field(description="What was decided, such as what a rerun leaves out.")
+    parse_warnings: ParseWarnings
 
 
 class RunLinks(Answer):
@@ -230,8 +263,11 @@ class RunRow(Answer):
     follows: str | None = Field(description="The run whose failed nodes this one runs again.")
     morning: str | None = Field(description="The local date whose daily build this is.")
     late_seconds: int
-    planned_nodes: int
-    counts: dict[str, int] = Field(description="How many nodes have each status so far.")
+    planned_nodes: int = Field(description="As dbt counts them: without ephemeral models.")
+    counts: dict[str, int] = Field(
+        description="How many nodes have each status so far, as dbt counts them: without ephemeral "
+        "models, with hooks."
+    )
     links: RunLinks
 
 
@@ -241,6 +277,7 @@ class Run(RunRow):
     planned: list[str] = Field(description="Names of the planned nodes, in order.")
     warnings: list[str]
     notes: list[str] = Field(description="What was decided, such as what a rerun leaves out.")
+    parse_warnings: ParseWarnings
     nodes: list[NodeResult]
 
 

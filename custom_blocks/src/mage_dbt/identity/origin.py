@@ -8,11 +8,13 @@ from mage_dbt.identity.person import Values
 READING = ("GET", "HEAD")
 
 
-def refuse_other_page(values: Values, method: str, host: str, origin: str) -> None:
+def refuse_other_page(values: Values, method: str, host: str, origin: str, page: bool) -> None:
     """Raises Forbidden unless the call is for `host`, and from a page of `origin` if from one.
 
     The host stops a name that an attacker points at this machine; the Origin, which a browser sends
-    with every web socket and with whatever is not a plain GET, stops a page of somebody else's.
+    with every web socket and with whatever is not a plain GET, stops a page of somebody else's. A
+    plain GET that another page makes (an image, a script) has no Origin; browsers tell it by
+    `Sec-Fetch-Site`. A link to a `page` may stand anywhere: that is one that opens in the window.
     """
     hosts, origins = values("Host"), values("Origin")
     if len(hosts) != 1 or hosts[0].lower() != host.lower():
@@ -25,9 +27,14 @@ def refuse_other_page(values: Values, method: str, host: str, origin: str) -> No
             f"The call comes from another web page (Origin: {origins[0][:100]}).",
             f"Only the pages of {origin} may.",
         )
-    fetched = [one.lower() for one in values("Sec-Fetch-Site")]
-    if method not in READING and fetched and fetched != ["same-origin"]:
+    site, mode, dest = (
+        ",".join(values(f"Sec-Fetch-{one}")).lower() for one in ("Site", "Mode", "Dest")
+    )
+    reads = method in READING
+    ours = site in ("", "same-origin") or (reads and site == "none")  # none: a typed address
+    link = reads and page and (mode, dest) == ("navigate", "document")
+    if not ours and not link:
         raise Forbidden(
-            f"The call comes from another web page (Sec-Fetch-Site: {fetched[0][:50]}).",
+            f"The call comes from another web page (Sec-Fetch-Site: {site[:50]}).",
             f"Only the pages of {origin} may.",
         )

@@ -30,6 +30,9 @@ NAME = re.compile(r"[!-~]{1,254}")
 
 PERSONS_NAME = re.compile(r"[^@\s]+@[^@\s]+")
 
+OURS = "@workspace.invalid"
+"""The addresses of the workspace itself where Mage wants a user; nobody's at any provider."""
+
 Values = Callable[[str], Sequence[str]]
 """Gives every value of a request's header of that name."""
 
@@ -54,7 +57,8 @@ class Person:
         if len(names) != 1:
             raise Unauthorized("The login does not say who is signed in.", "Sign in again.")
         name = names[0].strip().lower()
-        if not NAME.fullmatch(name) or not (machine or PERSONS_NAME.fullmatch(name)):
+        known = NAME.fullmatch(name) and (machine or PERSONS_NAME.fullmatch(name))
+        if not known or name.endswith(OURS):
             raise Forbidden(
                 "The identity provider tells no e-mail address of yours that can be used.",
                 "docs/security.md says what it has to tell.",

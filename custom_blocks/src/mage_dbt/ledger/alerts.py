@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ import psycopg
 
 from mage_dbt.alerts.message import Kind, Message
 from mage_dbt.ledger.ledger import Ledger
+from mage_dbt.run import Run
 
 ENDED = """
 select run, min(at) as at
@@ -53,25 +55,49 @@ where not exists (
 order by told.at, told.key
 """
 
-LAST_FAILURE = """
-select run from ledger.alert where kind = 'failure' and story = %s
-order by at desc, run desc limit 1
-"""
+HOW_ASKED = ["cause", "caller", "why", "key", "mage_run", "keep_views", "digest", "wait_for_commit"]
+"""Fields of a request that do not say what is asked for."""
 
-LAST_FAILED_MORNING = """
-select alert.run
-from ledger.alert join ledger.run on run.id = alert.story
-where alert.kind = 'failure' and run.morning < %s
-order by run.morning desc, alert.at desc, alert.run desc
-limit 1
+TROUBLES = """
+with told as (
+    select alert.run, alert.story, root.request - %(how)s::text[] as asked, root.target, ended.at,
+        alert.channels <> '{}' as heard
+    from ledger.alert
+    join ledger.run as root on root.id = alert.story
+    join ledger.event as ended on ended.run = alert.run and ended.kind = 'state'
+        and ended.data ->> 'state' in ('Success', 'Error', 'Cancelled')
+    where alert.kind = 'failure' and ended.at < %(at)s
+),
+last as (
+    select distinct on (asked, target) * from told order by asked, target, at desc, run desc
+)
+select run, story, asked, target, heard from last
+where not exists (
+    select from ledger.alert as over
+    join ledger.event as ended on ended.run = over.run and ended.kind = 'state'
+        and ended.data ->> 'state' in ('Success', 'Error', 'Cancelled')
+    where over.key = 'recovery:failure:' || last.run and ended.at < %(at)s
+)
+order by at desc, run desc
+limit %(most)s
 """
+"""The last failure that was told of each request, unless it was over, as it stood at a time: so a
+runner that looks back again finds what the one before it found."""
+
+MOST_TROUBLES = 50
+"""The newest that are looked at when a run ends."""
 
 UNREPAIRED = """
-select substr(key, length('broken:') + 1) as sha
-from ledger.alert as told
-where kind = 'broken'
-    and not exists (select from ledger.alert where key = 'recovery:' || told.key)
-order by at
+select substr(key, length('broken:') + 1) as sha, body, (
+    select message from ledger.commit_event
+    where state = 'broken' and commit_event.sha = substr(key, length('broken:') + 1)
+    order by seq desc limit 1
+) as message
+from ledger.alert
+where kind = 'broken' and at > coalesce(
+    (select max(at) from ledger.alert where starts_with(key, 'recovery:broken:')), '-infinity'
+)
+order by at, key
 """
 
 BEGUN = """
@@ -91,6 +117,39 @@ class Alert:
     run: str | None = None
     story: str | None = None
     channels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A failure that was told last of one request."""
+
+    run: str
+    story: str
+    """The run that it goes back to."""
+    asked: Mapping[str, Any]
+    target: str
+    heard: bool
+    """Whether there was anybody to be told."""
+
+    def same_request(self, root: Run) -> bool:
+        """Whether it is of what `root` asked for."""
+        asked = {name: value for name, value in root.request.items() if name not in HOW_ASKED}
+        return (asked, root.target) == (self.asked, self.target)
+
+
+@dataclass(frozen=True)
+class Unrepaired:
+    """A commit that was told as broken; `sha` ends in `:machine` where the machine was to blame."""
+
+    sha: str
+    body: str
+    message: str | None
+    """All that was said of it; None where no commit is to blame."""
+
+    def same_reason(self, message: str, body: str, sha: str) -> bool:
+        """Whether another commit is broken for the same reason, so that there is nothing new."""
+        before, now = (self.message, message) if self.message else (_why(self.body), _why(body))
+        return _without_sha(before, self.sha) == _without_sha(now, sha)
 
 
 class AlertBook:
@@ -116,18 +175,18 @@ class AlertBook:
         """The run that this one goes back to by reruns; itself when it is none."""
         return self._one(ROOT, run) or run
 
-    def last_failure(self, story: str) -> str | None:
-        """The run of that story that was told last as failed."""
-        return self._one(LAST_FAILURE, story)
-
-    def last_failed_morning(self, before: str) -> str | None:
-        """The run that was told last of the newest failed daily build of an earlier date."""
-        return self._one(LAST_FAILED_MORNING, before)
-
-    def unrepaired(self) -> list[str]:
-        """Commits that were told as broken, without a word that the branch is whole again."""
+    def troubles(self, at: datetime) -> list[Trouble]:
+        """What had been told as failed before that time and was not over, newest first."""
+        values = {"how": HOW_ASKED, "at": at, "most": MOST_TROUBLES}
         with self._connection() as connection:
-            return [row["sha"] for row in connection.execute(UNREPAIRED).fetchall()]
+            rows = connection.execute(TROUBLES, values).fetchall()
+        return [Trouble(**row) for row in rows]
+
+    def unrepaired(self) -> list[Unrepaired]:
+        """Commits that were told as broken, without a word since that the branch is whole again,
+        oldest first."""
+        with self._connection() as connection:
+            return [Unrepaired(**row) for row in connection.execute(UNREPAIRED).fetchall()]
 
     def begun(self) -> datetime | None:
         """When the first thing happened that the ledger knows of."""
@@ -194,3 +253,11 @@ class AlertBook:
         with self._connection() as connection:
             row = connection.execute(query, values).fetchone()
         return next(iter(row.values())) if row else None
+
+
+def _why(body: str) -> str:
+    return next((line for line in body.splitlines() if line.startswith("Why: ")), "")
+
+
+def _without_sha(text: str, sha: str) -> str:
+    return re.sub(rf"{re.escape(sha[:7])}[0-9a-f]*", "", text)

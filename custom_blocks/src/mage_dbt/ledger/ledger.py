@@ -19,9 +19,10 @@ from mage_dbt.ledger import run_node
 from mage_dbt.ledger.listing import RunFilter
 from mage_dbt.ledger.run_node import RunNode
 from mage_dbt.ledger.text import keep_storable
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.plan import Plan, PlannedNode
 from mage_dbt.request import Request
-from mage_dbt.run import PASSED, RUN_ID, Event, NodeResult, Run, RunState
+from mage_dbt.run import PASSED, RUN_ID, Event, EventKind, NodeResult, Run, RunState
 from mage_dbt.windows import Filled
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,21 @@ RECONNECT_SECONDS = 2.0
 gives up, and whoever asks next has it try at once. The runner asks every second."""
 
 RUN = """
-select run_now.*, coalesce(results.nodes, '[]'::jsonb) as nodes, (
-    select data -> 'notes' from ledger.event
-    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
-) as notes
+select
+    run_now.*,
+    coalesce(results.nodes, '[]'::jsonb) as nodes,
+    plan.notes,
+    plan.parse_warnings,
+    coalesce(plan.counted, jsonb_array_length(run_now.planned)) as planned_nodes
 from ledger.run_now
+left join lateral (
+    select
+        data -> 'notes' as notes,
+        data -> 'parse_warnings' as parse_warnings,
+        (data -> 'counted')::int as counted
+    from ledger.event
+    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
+) as plan on true
 left join lateral (
     select jsonb_agg(to_jsonb(node_result) - 'run' - 'at' order by node_result.at) as nodes
     from ledger.node_result where node_result.run = run_now.id
@@ -52,14 +63,13 @@ left join lateral (
 """
 
 LAST_MORNING_SUCCESS = """
-select finished_at from ledger.run_now
-where state = 'Success' and (
-    morning is not null
-    or exists (
-        select 1 from ledger.run as first
-        where first.id = run_now.follows and first.morning is not null
-    )
+with recursive story as (
+    select id from ledger.run where morning is not null
+    union
+    select run.id from ledger.run join story on run.follows = story.id
 )
+select finished_at from ledger.run_now
+where state = 'Success' and id in (select id from story)
 order by asked_at desc limit 1
 """
 
@@ -85,16 +95,16 @@ returning seq
 
 INSERT_NODE = """
 insert into ledger.node_result (
-    run, node, at, name, type, status, seconds, rows, message, because, relation
+    run, node, at, name, type, status, seconds, rows, message, because, relation, materialized
 ) values (
     %(run)s, %(node)s, %(at)s, %(name)s, %(type)s, %(status)s, %(seconds)s, %(rows)s, %(message)s,
-    %(because)s, %(relation)s
+    %(because)s, %(relation)s, %(materialized)s
 )
 on conflict (run, node) do nothing
 """
 
 INSERT_MAGE_EVENT = """
-insert into ledger.event (run, at, kind, data) values (%s, now(), 'mage', %s)
+insert into ledger.event (run, at, kind, data) values (%s, now(), %s, %s)
 on conflict do nothing
 """
 
@@ -119,6 +129,22 @@ with recursive up as (
     + RUN
     + " where run_now.id in (select id from down) order by run_now.asked_at, run_now.id"
 )
+
+LAST_FULL_BUILD = """
+where run_now.id = (
+    select id from ledger.run
+    where morning is not null or (
+        operation = 'build'
+        and request -> 'select' = '[]' and request -> 'exclude' = '[]'
+        and coalesce(request -> 'models', '[]') = '[]'
+        and coalesce(request ->> 'event_time_start', '') = ''
+        and request -> 'variables' = '{}'
+    )
+    order by asked_at desc, id desc
+    limit 1
+)
+"""
+"""The same as `Run.builds_everything` tells."""
 
 LATEST = """
 select distinct on (node) node, node_result.name, status, at, run, because, caller
@@ -291,7 +317,12 @@ class Ledger:
         with self._connection() as connection:
             if connection.execute(INSERT_RUN, values).fetchone():
                 self._event(
-                    connection, new.id, new.asked_at, "state", {"state": RunState.QUEUED}, None
+                    connection,
+                    new.id,
+                    new.asked_at,
+                    EventKind.STATE,
+                    {"state": RunState.QUEUED},
+                    None,
                 )
                 return new.id, True
             found = connection.execute(
@@ -302,12 +333,13 @@ class Ledger:
 
     def state(self, run: str, state: RunState, detail: str = "") -> None:
         """The run is in `state` from now on."""
-        self.event(run, datetime.now(UTC), "state", {"state": state, "detail": detail})
+        told = {"state": state, "detail": detail}
+        self.event(run, datetime.now(UTC), EventKind.STATE, told)
 
     def event(
         self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
     ) -> None:
-        """Adds one event; with `line`, at most once however often it is called.
+        """Adds one event of an EventKind; with `line`, at most once however often it is called.
 
         One that PostgreSQL does not take (a number that is too large, say) is kept without what it
         says beyond its words: that is this event's trouble, and not its run's.
@@ -335,9 +367,15 @@ class Ledger:
         data: Mapping[str, Any],
         line: int | None,
     ) -> None:
-        values = {"run": run, "at": at, "kind": kind, "data": Jsonb(dict(data)), "line": line}
+        values = {
+            "run": run,
+            "at": at,
+            "kind": EventKind(kind),
+            "data": Jsonb(dict(data)),
+            "line": line,
+        }
         added = connection.execute(INSERT_EVENT, values).fetchone()
-        if added and kind == "node_finished":
+        if added and kind == EventKind.NODE_FINISHED:
             result = NodeResult.from_json(data)
             connection.execute(INSERT_NODE, result.to_json() | {"run": run, "at": at})
 
@@ -479,19 +517,21 @@ class Ledger:
             row = connection.execute(LAST_MORNING_SUCCESS).fetchone()
         return row["finished_at"] if row else None
 
-    def mage_cancelled(self, mage_runs: Sequence[int]) -> list[int]:
-        """Which of these Mage pipeline runs were cancelled, from Mage's own table."""
+    def mage_cancelled(self, mage_runs: Sequence[int]) -> dict[int, str]:
+        """Which of these Mage pipeline runs were cancelled, and by whom where Mage knows it (with a
+        login on), from Mage's own table."""
         with self._connection() as connection:
             rows = connection.execute(
-                "select id from mage.pipeline_run where id = any(%s)"
+                "select id, coalesce(variables ->> 'cancelled_by', '') as by"
+                " from mage.pipeline_run where id = any(%s)"
                 " and lower(status::text) = 'cancelled'",
                 [list(mage_runs)],
             ).fetchall()
-        return [row["id"] for row in rows]
+        return {row["id"]: row["by"] for row in rows}
 
     def ask_to_cancel(self, run: str, by: str) -> None:
         """For the runner that carries the run, which may be another one."""
-        self.event(run, datetime.now(UTC), "cancel_asked", {"by": by})
+        self.event(run, datetime.now(UTC), EventKind.CANCEL_ASKED, {"by": by})
 
     def asked_to_cancel(self, runs: Sequence[str]) -> dict[str, str]:
         """Which of these runs somebody asked another runner to cancel, and who."""
@@ -540,13 +580,16 @@ class Ledger:
     def has_mage_run(self, run: str, number: int) -> None:
         """The run is seen in Mage as this pipeline run. Only the first word on it counts."""
         with self._connection() as connection:
-            connection.execute(INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": number})])
+            connection.execute(
+                INSERT_MAGE_EVENT, [run, EventKind.MAGE, Jsonb({"mage_run": number})]
+            )
 
     def has_no_mage_run(self, run: str, message: str) -> None:
         """The run is not seen in Mage, for this reason, and it is no longer tried."""
         with self._connection() as connection:
             connection.execute(
-                INSERT_MAGE_EVENT, [run, Jsonb({"mage_run": None, "message": message})]
+                INSERT_MAGE_EVENT,
+                [run, EventKind.MAGE, Jsonb({"mage_run": None, "message": message})],
             )
 
     def mage_runs(self, runs: Sequence[str]) -> dict[str, int]:
@@ -568,12 +611,10 @@ class Ledger:
             rows = connection.execute(STORY, {"run": run}).fetchall()
         return [_run(row) for row in rows]
 
-    def last_morning(self) -> Run | None:
-        """The newest daily build."""
+    def last_full_build(self) -> Run | None:
+        """The newest build of everything, whoever began it; reruns are not counted."""
         with self._connection() as connection:
-            row = connection.execute(
-                RUN + " where run_now.morning is not null order by asked_at desc, id desc limit 1"
-            ).fetchone()
+            row = connection.execute(RUN + LAST_FULL_BUILD).fetchone()
         return _run(row) if row else None
 
     def asked_since(self, target: str, since: datetime) -> dict[str, Mapping[str, Any]]:
@@ -667,6 +708,11 @@ def _run(row: Mapping[str, Any]) -> Run:
         planned=tuple(row["planned"]),
         warnings=tuple(row["warnings"]),
         notes=tuple(row.get("notes") or ()),
+        parse_warnings=(
+            ParseWarnings.from_json(row["parse_warnings"])
+            if row.get("parse_warnings")
+            else ParseWarnings()
+        ),
         nodes=tuple(NodeResult.from_json(one) for one in row["nodes"]),
         totals=row.get("totals", {}),
         planned_nodes=row.get("planned_nodes", 0),

@@ -73,11 +73,13 @@ left join lateral (
     select jsonb_object_agg(status, nodes) as counts, sum(nodes) as nodes
     from (
         select status, count(*) as nodes from ledger.node_result
-        where node_result.run = listed.id group by status
+        where node_result.run = listed.id and (type, materialized) <> ('model', 'ephemeral')
+        group by status
     ) as by_status
 ) as results on true
 left join lateral (
-    select jsonb_array_length(data -> 'names') as nodes from ledger.event
+    select coalesce((data -> 'counted')::int, jsonb_array_length(data -> 'names')) as nodes
+    from ledger.event
     where event.run = listed.id and kind = 'plan' and listed.finished_at is null
     order by seq desc limit 1
 ) as planned on true

@@ -14,8 +14,12 @@ from typing import Any, NoReturn
 import pandas as pd
 
 from mage_dbt import blocks
-from mage_dbt.errors import BadCommand, BadVariable
+from mage_dbt.command import SELECTOR_FLAG, Command
+from mage_dbt.errors import BadCommand, BadSelection, BadVariable
 from mage_dbt.variables import read
+
+BUILDING = ("build", "run", "seed", "snapshot")
+"""Commands that would build all there is where no model is named."""
 
 
 def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
@@ -23,7 +27,8 @@ def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
     Only what `--vars` names is passed as a dbt variable: Mage's own pipeline variables
     (execution_date and the like) would make dbt read the whole project again for each run.
-    Raises BadCommand for what is not allowed, BadVariable for unreadable `--vars`.
+    Raises BadCommand for what is not allowed, BadVariable for unreadable `--vars`, BadSelection
+    for a command that would build all models because the block's flags say nothing.
     """
     if command == "deps":
         print("Nothing to do: packages come with the commit, once, before anything runs.")
@@ -33,6 +38,14 @@ def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
     except ValueError as error:
         raise BadCommand(f"{flags!r} cannot be read: {error}.") from None
     words, variables = _without_vars(words)
+    asked = Command.parse(shlex.join([command, *words]))
+    if asked.name in BUILDING and not (
+        asked.select or asked.exclude or SELECTOR_FLAG in asked.flags
+    ):
+        raise BadSelection(
+            f"The flags of this block name no model: dbt {command} would then mean all of them.",
+            "Write which, such as `--select fct_orders+`; for every model write `--select *`.",
+        )
     return blocks.run_command([command, *words], variables, kwargs)
 
 

@@ -36,6 +36,16 @@ def missing(settings: Settings, home: Home) -> str:
     return f"{url} answers with an error" if '"error"' in answer.text[:20] else ""
 
 
+def answers(settings: Settings, home: Home, seconds: float) -> bool:
+    """Whether Mage answers one question within so many seconds, whatever it answers."""
+    url = f"http://127.0.0.1:{settings.mage_port}/api/statuses"
+    try:
+        httpx.get(url, headers=as_the_runner(home), timeout=seconds, verify=False, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
 def main() -> int:
     try:
         settings = Settings.load()

@@ -1,12 +1,14 @@
 """What somebody has typed into Mage, as a block finds it among its arguments.
 
 Mage's page reads each typed value as JSON before it sends it: `535e545` arrives as null, `9978e07`
-as 99780000000. So what identifies something is believed only as a text.
+as 99780000000. A patch keeps a text a text where the pipeline's own value is one, but a browser may
+still have the page from before it. So what identifies something is believed only as a text.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,13 +23,15 @@ SWITCH: Mapping[str, bool] = {
 EXAMPLES: Mapping[str, str] = {"commit": "535e545", "failed_run": "20261123-080000-4f2a9c"}
 """Of texts that are hard to tell from numbers."""
 
+QUOTED = re.compile(r'"[^"]*"')
+
 EXACT_IN_JAVASCRIPT = 2**53 - 1
 
 
 def text(kwargs: Mapping[str, Any], name: str) -> str:
-    """What was given as text.
+    """What was given as text, without the double quotes that somebody may have typed around it.
 
-    Raises RequestError for anything else: Mage's page reads each typed value as JSON, so that the
+    Raises RequestError for anything else: where Mage's page reads a typed value as JSON, the
     commit 535e545 arrives as null and 9978e07 as 99780000000. What was typed is then gone.
     """
     value = kwargs.get(name, "")
@@ -37,7 +41,8 @@ def text(kwargs: Mapping[str, Any], name: str) -> str:
             "page reads what is typed as JSON.",
             f'Type it in double quotes: "{EXAMPLES.get(name, "…")}".',
         )
-    return value.strip()
+    value = value.strip()
+    return value[1:-1].strip() if QUOTED.fullmatch(value) else value
 
 
 def words(kwargs: Mapping[str, Any], name: str) -> str:
@@ -47,14 +52,21 @@ def words(kwargs: Mapping[str, Any], name: str) -> str:
 
 
 def switch(kwargs: Mapping[str, Any], name: str, default: bool) -> bool:
-    """A switch as a form, a trigger or JSON gives it. Raises RequestError for any other word: a
-    preview that was misspelt must not run."""
-    value = kwargs.get(name)
-    if value is None or value == "":
+    """A switch as a form, a trigger or JSON gives it; `default` where none was given.
+
+    Raises RequestError for anything else, null and an emptied box too, which Mage's page may have
+    made of what was typed: a preview that was misspelt must not run.
+    """
+    if name not in kwargs:
         return default
-    word = str(value).strip().lower()
+    value = kwargs[name]
+    word = value.strip().lower() if isinstance(value, str) else json.dumps(value, default=str)
     if word not in SWITCH:
-        raise RequestError(f"`{name}` is true or false, not {value!r}.")
+        given = repr(value) if isinstance(value, str) else f"{word}, as Mage's page sent it"
+        raise RequestError(
+            f"`{name}` is true or false, not {given if value != '' else 'empty'}.",
+            "Nothing was done.",
+        )
     return SWITCH[word]
 
 

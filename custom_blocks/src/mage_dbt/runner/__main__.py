@@ -10,7 +10,8 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import NoReturn
+from zoneinfo import ZoneInfo
 
 import psycopg
 import uvicorn
@@ -35,14 +36,24 @@ RETRY_SECONDS = 1.0
 
 def main() -> None:
     """Runs until SIGTERM or SIGINT; exits 1 with one sentence when it cannot start."""
-    redaction.log_to_standard_error(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    zone: ZoneInfo | None = None
+    try:
+        settings = Settings.load()
+        zone = ZoneInfo(settings.daily_build_timezone)
+    except WorkspaceError as error:
+        _refuse(error)
+    finally:
+        redaction.log_to_standard_error(logging.INFO, zone)
     for name in ("yoyo", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        settings = Settings.load()
         _serve(settings, Home(settings.workspace_home))
     except WorkspaceError as error:
-        sys.exit(redaction.scrub(str(error)))
+        _refuse(error)
+
+
+def _refuse(error: WorkspaceError) -> NoReturn:
+    sys.exit(f"ERROR: {redaction.scrub(str(error))}")
 
 
 def _serve(settings: Settings, home: Home) -> None:
@@ -103,8 +114,8 @@ def _when_postgres_answers(url: str, path: Path) -> list[str]:
 
 def _hide_secrets(settings: Settings, home: Home) -> None:
     """What this process knows beside dbt's secrets, which are hidden as they are read."""
-    password = urlsplit(settings.workspace_database_url or "").password
-    redaction.hide(settings.workspace_database_url or "", unquote(password or ""))
+    url = settings.workspace_database_url or ""
+    redaction.hide(url, *redaction.secrets_in(url))
     files = [*home.secrets.glob("*"), *filter(None, [settings.alert_urls_file])]
     for file in files:
         with suppress(OSError, UnicodeDecodeError):  # another user's

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from mage_dbt.errors import Conflict
+from mage_dbt.errors import Conflict, RequestError
 from mage_dbt.ledger import Ledger
-from mage_dbt.morning import Decision, Morning
+from mage_dbt.morning import DAILY_KEYS, Decision, Morning
 from mage_dbt.request import Cause, Request
 from mage_dbt.run import Run
 from mage_dbt.runner.keys import require_same
@@ -37,12 +37,21 @@ class Claims:
     def of(self, request: Request) -> Claim:
         """Which key the request's run has, or the run that is there already.
 
-        Raises KeyReused, or Conflict for a schedule that fires when no morning build is due.
+        Raises KeyReused, RequestError for a morning's key, or Conflict for a schedule that fires
+        when no morning build is due.
         """
+        if request.key and request.key.startswith(DAILY_KEYS):
+            raise RequestError(
+                f"The key {request.key!r} is a morning's: keys that begin {DAILY_KEYS!r} are the "
+                "runner's own.",
+                "Take another key.",
+            )
         known = self._ledger.run_with_key(request.key) if request.key else None
         if known is not None:
             require_same(known, request)
             return Claim(run=known)
+        if not request.builds_everything:
+            return Claim(request.key)  # no morning, whoever asks
         if request.cause is Cause.SCHEDULE:
             return self._of_schedule(request)
         if request.cause is Cause.START:

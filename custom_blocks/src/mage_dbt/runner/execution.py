@@ -7,15 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mage_dbt.errors import LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.plan import Plan
-from mage_dbt.run import Run, RunState
-from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
+from mage_dbt.run import EventKind, Run, RunState, cancelled
+from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.record import Record
 from mage_dbt.worker import EVENTS_FILE, Job, Worker
@@ -37,21 +36,23 @@ class Execution(threading.Thread):
         self,
         run: str,
         job: Job,
-        notices: tuple[str, ...],
+        told_with: Callable[[Plan], Plan],
         ledger: Ledger,
         line: Line,
         over: Callable[[str], None],
         worker_of: Callable[[Job], Worker],
+        look: Callable[[Job], Look],
         ready: tuple[Worker, Plan] | None = None,
     ) -> None:
         super().__init__(name=f"run {run}", daemon=True)
         self.run_id = run
         self.job = job
-        self._notices = notices
+        self._told_with = told_with
         self._ledger = ledger
         self._line = line
         self._over = over
         self._worker_of = worker_of
+        self._look = look
         self._ready = ready  # a worker that has planned already, because a digest was compared
         self._worker: Worker | None = ready[0] if ready else None
         self._warm = False
@@ -94,15 +95,17 @@ class Execution(threading.Thread):
             log.exception("run %s", self.run_id)
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
         if self._cancelled and state is not RunState.SUCCESS:
-            state, detail = RunState.CANCELLED, f"Cancelled: {self._cancelled}."
-        found = look(self.job) if self._cut_off and not self._taken_over else Look()
+            why = cancelled(self._cancelled)
+            state, detail = RunState.CANCELLED, f"{why[0].upper()}{why[1:]}."
+        found = self._look(self.job) if self._cut_off and not self._taken_over else Look()
         if not found.gone:
             detail = f"{detail} {found}".strip()
         if self._taken_over:
             log.warning("run %s is another runner's now", self.run_id)
         else:
             self._write(lambda: self._ledger.state(self.run_id, state, detail))
-            log.info("run %s: %s %s", self.run_id, state, detail)
+            level = logging.ERROR if state is RunState.ERROR else logging.INFO
+            log.log(level, "run %s: %s %s", self.run_id, state, detail)
         if self._worker is not None:
             self._worker.close()
         self._leave_warm_place()
@@ -110,7 +113,7 @@ class Execution(threading.Thread):
             self._let_go()
         while not found.gone:
             time.sleep(AGAIN_SECONDS)
-            found = look(self.job)
+            found = self._look(self.job)
         self._line.leave(self.run_id, 0.0 if found.looked else ORPHAN_SECONDS)
         self._over(self.run_id)
         self._ended.set()
@@ -159,7 +162,8 @@ class Execution(threading.Thread):
                 time.sleep(LOOK_SECONDS)
         self._cut_off = record.cut_off
         ending = "" if record.ended else f"dbt's process ended early: {worker.ending()}"
-        self._write(lambda: record.fill(plan, self._cancelled or ending))
+        reason = cancelled(self._cancelled) if self._cancelled else ending
+        self._write(lambda: record.fill(plan, reason))
         return record.verdict(plan)
 
     def _begin(self) -> Worker | None:
@@ -170,9 +174,9 @@ class Execution(threading.Thread):
             return self._worker
 
     def _tell_plan(self, plan: Plan, worker: Worker) -> Plan:
-        plan = replace(plan, warnings=(*self._notices, *plan.warnings))
+        plan = self._told_with(plan)
         told = _plan_event(plan) | {"worker": worker.how}
-        self._write(lambda: self._ledger.event(self.run_id, _now(), "plan", told))
+        self._write(lambda: self._ledger.event(self.run_id, _now(), EventKind.PLAN, told))
         return plan
 
     def _wait(self, run: Run, plan: Plan) -> bool:
@@ -231,7 +235,10 @@ def _plan_event(plan: Plan) -> dict[str, Any]:
         "digest": plan.digest,
         "warnings": list(plan.warnings),
         "notes": list(plan.notes),
+        "parse_warnings": plan.parse_warnings.to_json(),
         "nodes": [node.to_json() for node in plan.nodes],
+        "counted": plan.counted,
+        "hooks": plan.hooks,
     }
 
 

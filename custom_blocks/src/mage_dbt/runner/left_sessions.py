@@ -1,7 +1,7 @@
 """What a run that was cut off left at work in the warehouse: looked at, ended, looked at again.
 
 A run's place in the line is left when no session of it is there any more. Only dbt knows how to
-reach the warehouse, so a process of dbt's environment looks.
+reach the warehouse, so a process that has imported dbt looks: a fork, which has done so already.
 """
 
 from __future__ import annotations
@@ -9,25 +9,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 
+from mage_dbt.errors import WorkspaceError
 from mage_dbt.worker import Job
+from mage_dbt.worker.child import how_ended
 from mage_dbt.worker.cold import dbt_environment
+from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.process import LOG_FILE
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
-"""How long one look may take: a start of dbt, a connection, the sessions' end."""
+"""How long one look may take: reading the profile, a connection, the sessions' end."""
 
 AGAIN_SECONDS = 2.0
 """Between two looks."""
 
 LOOKING_AT_ONCE = threading.Semaphore(2)
-"""A start of dbt is all CPU, and a runner that comes back may have many runs to look for."""
+"""Each is a session of the warehouse, and a runner that comes back may have many runs to look for.
+Where there is no fork server each is a start of dbt, too."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +56,30 @@ class Look:
         return f"Its place in the line is kept: {why}."
 
 
-def look(job: Job) -> Look:
+def look(job: Job, servers: ForkServers) -> Look:
     """Ends the run's sessions and says what is left of them. Never raises."""
-    words = [sys.executable, "-m", "mage_dbt.worker.dbt_process", "ended", str(job.folder)]
     try:
-        with LOOKING_AT_ONCE, (job.folder / LOG_FILE).open("ab") as said:
-            done = subprocess.run(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                env=dbt_environment(os.environ),
-                cwd=job.folder,
-                timeout=LOOK_SECONDS,
-                check=True,
-                text=True,
-            )
-        found = Look(**json.loads(done.stdout))
+        with LOOKING_AT_ONCE:
+            found = Look(**json.loads(_answer(job, servers)))
     except Exception as error:  # whatever it is: nobody has looked, so the place is kept
         found = Look(error=str(error))
     if not found.gone:
         log.warning("run %s: %s", job.run, found)
     return found
+
+
+def _answer(job: Job, servers: ForkServers) -> str:
+    words = ("ended", str(job.folder))
+    with (job.folder / LOG_FILE).open("ab") as said:
+        started = servers.start(words, job.folder, dbt_environment(os.environ), said)
+    with started.connection, started.answer:
+        try:
+            code = started.process.wait(LOOK_SECONDS)
+        except BaseException:
+            started.process.kill()
+            started.process.wait()
+            raise
+        answer = started.answer.read()
+    if not answer:
+        raise WorkspaceError(f"dbt's process ended before it had looked ({how_ended(code)}).")
+    return answer

@@ -9,6 +9,7 @@ from typing import Any
 
 from mage_dbt.command import Command
 from mage_dbt.commit import Commit
+from mage_dbt.plan import Plan
 from mage_dbt.profile import Profile
 from mage_dbt.runner.rerun import Rerun
 from mage_dbt.worker import Job
@@ -25,6 +26,8 @@ class Order:
     caller: str
     notices: tuple[str, ...]
     """What is to be said of the commit itself."""
+    notes: tuple[str, ...] = ()
+    """What was decided before dbt is asked."""
     follows: str | None = None
     """The run that this one runs again."""
     rerun: Rerun | None = None
@@ -34,6 +37,17 @@ class Order:
     """See `Request.models`."""
     with_upstream: bool = False
     with_downstream: bool = False
+    zone: str = "UTC"
+    """Of the times in what its worker says."""
+
+    def told_with(self, plan: Plan) -> Plan:
+        """The plan, with what is to be said of the commit and of what dbt parsed for it."""
+        warnings = plan.parse_warnings.in_run_of(self.commit.parse_warnings)
+        return replace(
+            plan,
+            warnings=(*self.notices, *plan.warnings, *warnings.sentences()),
+            parse_warnings=warnings,
+        )
 
     def job(self, folder: Path, profile: Profile, details: bool = False) -> Job:
         """For a worker that works in `folder`."""
@@ -61,8 +75,9 @@ class Order:
             with_upstream=self.with_upstream,
             with_downstream=self.with_downstream,
             added=rerun.added,
-            notes=rerun.notes,
+            notes=(*rerun.notes, *self.notes),
             target=self.target,
+            zone=self.zone,
             keep_views=self.keep_views,
             fresh=bool(self.commit.clock),
             details=details,

@@ -128,7 +128,7 @@ def _sentence(relation: str, other: Place, zone: tzinfo) -> str:
     name = relation.replace('"', "").replace("`", "").rsplit(".", 1)[-1]
     if other.began_at is None:
         return f"waiting for {name}, asked for earlier by {other.title} ({other.starter})"
-    since = Clock(zone, beside=datetime.now(UTC)).say(other.began_at)
+    since = Clock(zone, beside=datetime.now(UTC)).say_with_zone(other.began_at)
     return f"waiting for {name}, held by {other.title} since {since}, started by {other.starter}"
 
 

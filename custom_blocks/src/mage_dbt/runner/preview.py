@@ -13,6 +13,7 @@ from mage_dbt.commit import Commit
 from mage_dbt.history import History
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.ledger import SeenPlan
+from mage_dbt.lists import short_list
 from mage_dbt.plan import Differs, Plan, PlannedNode
 
 MOST_NAMED = 10
@@ -103,18 +104,13 @@ def difference(seen: SeenPlan, plan: Plan) -> str:
     if seen.commit != plan.commit:
         parts.append(f"another commit ({seen.commit[:7]} -> {plan.commit[:7]})")
     if came := [now[one] for one in now if one not in seen.nodes]:
-        parts.append(f"nodes added: {_names(came)}")
+        parts.append(f"nodes added: {short_list(came, MOST_NAMED)}")
     if gone := [seen.nodes[one] for one in seen.nodes if one not in now]:
-        parts.append(f"nodes gone: {_names(gone)}")
+        parts.append(f"nodes gone: {short_list(gone, MOST_NAMED)}")
     for name, value in plan.what().items():
         if (before := seen.what.get(name)) != value:
             parts.append(f"other {name} ({_plain(before)} -> {_plain(value)})")
     return "; ".join(parts) or "the same nodes in another order"
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _plain(value: object) -> str:

@@ -45,5 +45,5 @@ def end_abandoned(run: Run, folder: Path, ledger: Ledger) -> None:
     state, detail = record.verdict(plan)
     if state is not RunState.SUCCESS and reason not in detail:
         detail = f"{detail} {reason[0].upper()}{reason[1:]}."
-    log.info("run %s had no final state: %s %s", run.id, state, detail)
+    log.warning("run %s had no final state: %s %s", run.id, state, detail)
     ledger.state(run.id, state, detail)

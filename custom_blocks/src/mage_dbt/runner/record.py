@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mage_dbt.counts import counts
 from mage_dbt.ledger import Ledger
+from mage_dbt.lists import short_list
 from mage_dbt.plan import Plan
-from mage_dbt.run import PASSED, RunState
+from mage_dbt.run import PASSED, EventKind, RunState
 
 
 class Record:
@@ -24,6 +26,7 @@ class Record:
         self._offset = 0
         self._statuses: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._uncounted: set[str] = set()
         self._running: dict[str, str] = {}
         self._end: Mapping[str, Any] | None = None
 
@@ -68,13 +71,15 @@ class Record:
         self._note(kind, told)
 
     def _note(self, kind: str, told: Mapping[str, Any]) -> None:
-        if kind == "node_started":
+        if kind == EventKind.NODE_STARTED:
             self._running[told["node"]] = told["name"]
-        elif kind == "node_finished":
+        elif kind == EventKind.NODE_FINISHED:
             self._running.pop(told["node"], None)
             self._statuses[told["node"]] = told["status"]
             self._names[told["node"]] = told["name"]
-        elif kind == "end":
+            if not counts((told.get("type", ""), told.get("materialized", ""))):
+                self._uncounted.add(told["node"])
+        elif kind == EventKind.END:
             self._end = told
 
     def fill(self, plan: Plan, reason: str) -> None:
@@ -96,10 +101,10 @@ class Record:
                 "status": "error" if cut_off else "skipped",
                 "message": why if cut_off else f"Not reached: {why}",
                 "relation": node.relation,
+                "materialized": node.materialized,
             }
-            self._ledger.event(self._run, datetime.now(UTC), "node_finished", told)
-            self._statuses[node.node] = told["status"]
-            self._names[node.node] = node.name
+            self._ledger.event(self._run, datetime.now(UTC), EventKind.NODE_FINISHED, told)
+            self._note(EventKind.NODE_FINISHED, told)
         if self._end is None:
             self._end = {"success": False, "message": reason}
 
@@ -113,11 +118,10 @@ class Record:
         parts = []
         if bad:
             failed = [self._names[node] for node, status in bad.items() if status != "skipped"]
+            counted = self._statuses.keys() - self._uncounted
             parts.append(
-                f"{len(bad)} of {max(len(plan.nodes), len(self._statuses))} nodes did not pass"
-                + (f": {', '.join(failed[:5])}" if failed else "")
-                + (f" and {len(failed) - 5} more" if len(failed) > 5 else "")
-                + "."
+                f"{len(counted & bad.keys())} of {max(plan.counted, len(counted))} nodes did not "
+                f"pass{f': {short_list(failed)}' if failed else ''}."
             )
         if end["message"]:
             parts.append(str(end["message"]))
@@ -128,6 +132,7 @@ def _read(text: bytes) -> dict[str, Any]:
     """One line; one that a full disk cut short is told as that and does not stop the rest."""
     try:
         told: dict[str, Any] = json.loads(text)
+        EventKind(told["kind"])
         return told
     except ValueError:
         now = datetime.now(UTC).timestamp()

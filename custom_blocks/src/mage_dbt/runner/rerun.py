@@ -18,14 +18,14 @@ from mage_dbt.clock import Clock
 from mage_dbt.command import Command
 from mage_dbt.commit import Commit, KnownNode
 from mage_dbt.errors import NothingLeft
+from mage_dbt.folded import TESTS
 from mage_dbt.history import Changes
 from mage_dbt.ledger.ledger import Outcome
+from mage_dbt.lists import short_list
 from mage_dbt.plan import PlannedNode
 from mage_dbt.run import PASSED, Run, RunState
 from mage_dbt.windows import Filled, Window, gaps
-from mage_dbt.worker import LeftOut, short_list
-
-TESTS = ("test", "unit_test")
+from mage_dbt.worker import LeftOut
 
 BUILT = ("model", "seed", "snapshot")
 
@@ -120,22 +120,26 @@ def choose(
     nodes: dict[str, str] = {}
     out: list[LeftOut] = []
     notes: list[str] = []
+    gone: dict[_Fate, list[_Found]] = {}
     for one in left:
         if one.planned.type not in TESTS:
             if one.fate is _Fate.RENAMED:
                 notes.append(f"{one.planned.name} was renamed to {one.name}.")
             elif not one.runs:
-                out.append(_left_out(one, left, commit, root.run))
+                gone.setdefault(one.fate, []).append(one)
             if one.runs:
                 nodes[one.node] = _why(one, root.run, clock)
+    tests_gone = _tests_gone(left)
+    for fate, nodes_gone in gone.items():
+        out.append(_left_out(fate, nodes_gone, tests_gone, commit, root.run))
+    tests = _Tests(found, latest, commit, command.name in BUILDING, root.run, clock)
     for one in left:
         if one.planned.type in TESTS:
-            tests = _Tests(found, latest, commit, command.name in BUILDING, root.run, clock)
             notes += tests.take(one, nodes, out)
     fixed = _fixed(found.values(), root.run)
     out = [*_told_fixed(fixed, clock), *out]
     notes = list(dict.fromkeys(notes))
-    hooks, gone = _failed_hooks(story, latest, commit, clock)
+    hooks, hooks_gone = _failed_hooks(story, latest, commit, clock)
     if nodes:
         changes = root.changes
         return Rerun(
@@ -153,7 +157,7 @@ def choose(
         )
     if hooks:
         return _hooks_alone(story, hooks, bool(left or fixed))
-    out += gone
+    out += hooks_gone
     if left or out or any(one.run.state is RunState.SUCCESS for one in story[1:]):
         raise _nothing_left(root.run, [*filter(None, (one.told(()) for one in out)), *notes], story)
     return _whole(
@@ -190,7 +194,7 @@ def _failed_hooks(
     for node, name in hooks.items():
         outcome = latest.get(node)
         if outcome and outcome.status in PASSED:
-            how = f"by {clock.say(outcome.at)} in run {outcome.run} ({outcome.caller})"
+            how = f"by {clock.say_with_zone(outcome.at)} in run {outcome.run} ({outcome.caller})"
             gone.append(LeftOut({node: name}, f"The hook {{names}} has succeeded since, {how}."))
         elif node in there:
             left.append(name)
@@ -274,25 +278,33 @@ def _later(one: Outcome | None, other: Outcome | None) -> Outcome | None:
     return max(known, key=lambda outcome: (outcome.status != "skipped", outcome.at), default=None)
 
 
-def _left_out(one: _Found, left: Sequence[_Found], commit: Commit, root: Run) -> LeftOut:
-    """A node that is left and not there."""
+def _tests_gone(left: Sequence[_Found]) -> Mapping[str, list[str]]:
+    """By the id that a node had, its tests that are left and not there either."""
+    found: dict[str, list[str]] = {}
+    for one in left:
+        if one.planned.type in TESTS and not one.runs:
+            for up in one.planned.depends_on:
+                found.setdefault(up, []).append(one.planned.node)
+    return found
+
+
+def _left_out(
+    fate: _Fate, gone: Sequence[_Found], tests: Mapping[str, list[str]], commit: Commit, root: Run
+) -> LeftOut:
+    """Nodes that are left and, all for the same reason, not there."""
     sha = commit.sha[:7]
-    tests = sum(
-        other.planned.type in TESTS
-        and not other.runs
-        and one.planned.node in other.planned.depends_on
-        for other in left
-    )
-    with_tests = f", and {tests} of its tests with it" if tests else ""
+    along = {test for one in gone for test in tests.get(one.planned.node, ())}
+    of = "its tests with it" if len(gone) == 1 else "their tests with them"
+    with_tests = f", and {len(along)} of {of}" if along else ""
     how = {
-        _Fate.DISABLED: f"{{names}} is disabled at {sha}{with_tests}: left out.",
-        _Fate.DELETED: f"{{names}} was deleted since{with_tests}: left out.",
+        _Fate.DISABLED: f"{{names}} {{is}} disabled at {sha}{with_tests}: left out.",
+        _Fate.DELETED: f"{{names}} {{was}} deleted since{with_tests}: left out.",
         _Fate.UNKNOWN: (
-            f"{{names}} does not exist at {sha}{with_tests}: left out. Whether it was renamed "
+            f"{{names}} {{does}} not exist at {sha}{with_tests}: left out. Renames "
             f"cannot be told, because git cannot compare {root.commit[:7]} with {sha}."
         ),
-    }[one.fate]
-    return LeftOut({one.node: one.planned.name}, how)
+    }[fate]
+    return LeftOut({one.node: one.planned.name for one in gone}, how)
 
 
 class _Tests:
@@ -310,6 +322,7 @@ class _Tests:
         self._found = found
         self._by_old = {other.planned.node: other for other in found.values()}
         self._latest = latest
+        self._there = {other.node for other in commit.nodes if other.enabled}
         self._commit = commit
         self._builds = builds
         self._root = root
@@ -318,11 +331,10 @@ class _Tests:
     def take(self, one: _Found, nodes: dict[str, str], out: list[LeftOut]) -> Iterator[str]:
         """Adds to `nodes` and `out`; gives what else is to be told."""
         by_old = self._by_old
-        there = {other.node for other in self._commit.nodes if other.enabled}
         kinds = tuple(f"{kind}." for kind in BUILT)
         read = [up for up in one.planned.depends_on if up.startswith(kinds)]
         now = {up: by_old[up].node if up in by_old else up for up in read}
-        remaining = [up for up in read if now[up] in there]
+        remaining = [up for up in read if now[up] in self._there]
         if one.runs:
             nodes[one.node] = _why(one, self._root, self._clock)
         if one.failed and self._builds:
@@ -352,7 +364,7 @@ class _Tests:
             if outcome and outcome.status in PASSED and outcome.at > one.outcome.at:
                 continue  # built since the test failed: the test alone tells
             if now in self._found:
-                when = self._clock.say(one.outcome.at)
+                when = self._clock.say_with_zone(one.outcome.at)
                 nodes.setdefault(
                     now, f"its test {one.planned.name} failed at {when} in run {one.outcome.run}"
                 )
@@ -362,7 +374,7 @@ def _why(one: _Found, root: Run, clock: Clock) -> str:
     name = f"{one.planned.name}, renamed since, " if one.fate is _Fate.RENAMED else ""
     if one.outcome is None:
         return f"{name}never reached in run {root.id}"
-    when = f"at {clock.say(one.outcome.at)} in run {one.outcome.run}"
+    when = f"at {clock.say_with_zone(one.outcome.at)} in run {one.outcome.run}"
     if one.outcome.status != "skipped":
         missing = short_list([f"{gap} UTC" for gap in one.gaps])
         what = f"its batches of {missing} were not filled" if one.gaps else "failed"
@@ -383,10 +395,9 @@ def _told_fixed(fixed: Sequence[_Found], clock: Clock) -> Iterator[LeftOut]:
         assert one.outcome is not None
         runs.setdefault(one.outcome.run, []).append(one)
     for run, nodes in runs.items():
-        last = max(one.outcome.at for one in nodes if one.outcome)
+        last = clock.say_with_zone(max(one.outcome.at for one in nodes if one.outcome))
         by = nodes[0].outcome.caller if nodes[0].outcome else ""
         yield LeftOut(
             {one.node: one.name for one in nodes},
-            f"{{names}} {{has}} succeeded since, by {clock.say(last)} in run {run} ({by}): "
-            "left out.",
+            f"{{names}} {{has}} succeeded since, by {last} in run {run} ({by}): left out.",
         )

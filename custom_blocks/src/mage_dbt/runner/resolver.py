@@ -16,6 +16,7 @@ from mage_dbt.errors import BadVariable, Conflict, NothingLeft, RequestError
 from mage_dbt.ledger import Ledger
 from mage_dbt.request import SAME_COMMIT, Operation, Request
 from mage_dbt.run import Run, RunState
+from mage_dbt.runner.newer import NewerCommit
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.rerun import Chapter, choose
 from mage_dbt.windows import Filled
@@ -24,9 +25,17 @@ from mage_dbt.windows import Filled
 class Resolver:
     """Makes Orders of requests. Times in its sentences are in `zone`."""
 
-    def __init__(self, commits: Commits, ledger: Ledger, subdir: str, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        commits: Commits,
+        newer: NewerCommit,
+        ledger: Ledger,
+        subdir: str,
+        zone: ZoneInfo,
+    ) -> None:
         """`subdir` is the folder of dbt_project.yml inside the repository."""
         self._commits = commits
+        self._newer = newer
         self._ledger = ledger
         self._subdir = subdir
         self._zone = zone
@@ -41,6 +50,7 @@ class Resolver:
         """
         if request.operation is Operation.RERUN_FAILED:
             return self._rerun(request, commit, run)
+        waited = self._wait(request, commit)
         commit = commit or self._commit_for(request.commit)
         unread = [unread_variable(name, commit) for name in request.variables]
         return Order(
@@ -51,24 +61,27 @@ class Resolver:
             caller=request.caller,
             keep_views=request.keep_views,
             notices=(*self._notices(commit), *filter(None, unread)),
+            notes=waited,
             models=request.models,
             with_upstream=request.with_upstream,
             with_downstream=request.with_downstream,
+            zone=self._zone.key,
         )
 
     def _rerun(self, request: Request, commit: Commit | None, run: Run | None) -> Order:
-        of = self._run_to_rerun(run.follows if run and run.follows else request.of)
-        story = [one for one in self._ledger.story(of.id) if run is None or one.id != run.id]
+        of, story = self._story(request, run)
         root = story[0]
         if request.variables:
             raise BadVariable(
                 "A rerun keeps the variables of the run it runs again.",
                 f"Leave them out, or select the models to build instead of rerunning {of.id}.",
             )
-        self.refuse_while_rerun(story)
+        waited = self._wait(request, commit)
+        if waited:  # others may have asked meanwhile
+            of, story = self._story(request, run)
         if commit is None:
             same = request.commit == SAME_COMMIT
-            commit = self._commit_for(of.commit if same else request.commit)
+            commit = self._commit_for(of.commit if same else request.commit, was_used=same)
         first = Request.parse(root.request)
         command = first.dbt_command()
         chapters = [self._chapter(one, commit) for one in story]
@@ -93,12 +106,27 @@ class Resolver:
             caller=request.caller,
             keep_views=request.keep_views,
             notices=self._notices(commit),
+            notes=waited,
             follows=of.id,
             models=first.models,
             with_upstream=first.with_upstream,
             with_downstream=first.with_downstream,
+            zone=self._zone.key,
             rerun=replace(rerun, notes=(*rerun.notes, *filter(None, unread))),
         )
+
+    def _story(self, request: Request, run: Run | None) -> tuple[Run, list[Run]]:
+        """The run to run again, and its story without `run`; Conflict when one goes on."""
+        of = self._run_to_rerun(run.follows if run and run.follows else request.of)
+        story = [one for one in self._ledger.story(of.id) if run is None or one.id != run.id]
+        self.refuse_while_rerun(story)
+        return of, story
+
+    def _wait(self, request: Request, commit: Commit | None) -> tuple[str, ...]:
+        """Waits for a newer commit where that is asked for; what came of it, for the notes."""
+        if commit is not None or not request.waits_for_commit:
+            return ()
+        return tuple(filter(None, [self._newer.wait()]))
 
     def _asked_since(self, root: Run) -> dict[str, Request]:
         """By run with results since the root was asked for, what was asked for."""
@@ -120,29 +148,29 @@ class Resolver:
         return self._ledger.filled(runs, sorted(planned & failed))
 
     def _run_to_rerun(self, of: str | None) -> Run:
-        """The run named, or the last daily build. Raises Conflict when it goes on or passed."""
+        """The run named, or the newest build of everything, whoever began it: that of the day, the
+        first one of a new workspace, or somebody's. Raises Conflict when it goes on or passed."""
         clock = Clock(self._zone, datetime.now(UTC))
         if of:
             run = self._ledger.run(of)
         else:
-            last = self._ledger.last_morning()
+            last = self._ledger.last_full_build()
             if last is None:
                 raise Conflict(
-                    "There has been no daily build yet, so none can be run again.",
+                    "Nothing has built everything yet, so there is no daily build to run again.",
                     "Name a run in `of`; `mage-dbt runs` lists them.",
                 )
             run = last
-        called = f"Run {run.id}" if of else f"The daily build of {run.morning}, run {run.id},"
+        called = f"Run {run.id}" if of else f"The last {_full_build(run)}, run {run.id},"
         if not run.state.final:
-            since = clock.say(run.started_at or run.asked_at)
+            since = clock.say_with_zone(run.started_at or run.asked_at)
             raise Conflict(
                 f"{called} is not over: {run.state} since {since}.", "Wait for it, or cancel it."
             )
         if run.state is RunState.SUCCESS:
             assert run.finished_at is not None
-            raise NothingLeft(
-                f"{called} succeeded at {clock.say(run.finished_at)}: nothing of it is left to run."
-            )
+            at = clock.say_with_zone(run.finished_at)
+            raise NothingLeft(f"{called} succeeded at {at}: nothing of it is left to run.")
         return run
 
     def refuse_while_rerun(self, story: Sequence[Run]) -> None:
@@ -150,9 +178,10 @@ class Resolver:
         clock = Clock(self._zone, datetime.now(UTC))
         for one in story:
             if not one.state.final:
+                asked = clock.say_with_zone(one.asked_at)
                 raise Conflict(
-                    f"Run {one.id}, asked for by {one.caller} at {clock.say(one.asked_at)}, is "
-                    f"running that again already: {one.state}.",
+                    f"Run {one.id}, asked for by {one.caller} at {asked}, is running that again "
+                    f"already: {one.state}.",
                     "Wait for it, or cancel it.",
                 )
 
@@ -161,8 +190,8 @@ class Resolver:
         changes = history.changes(run.commit, commit.sha, self._subdir)
         return Chapter(run, self._ledger.plan(run).nodes, changes)
 
-    def _commit_for(self, name: str) -> Commit:
-        return self._commits.named(name) if name else self._commits.newest()
+    def _commit_for(self, name: str, was_used: bool = False) -> Commit:
+        return self._commits.named(name, was_used) if name else self._commits.newest()
 
     def _notices(self, commit: Commit) -> tuple[str, ...]:
         """What every run on `commit` says about the commit itself."""
@@ -177,7 +206,7 @@ class Resolver:
                 *commit.notes,
             )
         if broken is None:
-            return commit.notes
+            return (*filter(None, [self._newer.notice()]), *commit.notes)
         newer = f'{broken.sha[:7]} "{broken.subject}"'
         if broken.by_machine:
             return (
@@ -190,3 +219,9 @@ class Resolver:
             f"{commit.sha[:7]}. {broken.error}",
             *commit.notes,
         )
+
+
+def _full_build(run: Run) -> str:
+    if run.morning:
+        return f"daily build, of {run.morning}"
+    return f"build of everything, by {run.caller}"

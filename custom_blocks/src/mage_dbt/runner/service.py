@@ -34,7 +34,7 @@ from mage_dbt.morning import Morning
 from mage_dbt.plan import Plan
 from mage_dbt.profile import Profile
 from mage_dbt.request import Request
-from mage_dbt.run import CANCELLED_IN_MAGE, RUNNER_STOPPED, Run, RunState, new_run_id
+from mage_dbt.run import RUNNER_STOPPED, Run, RunState, cancelled_in_mage, new_run_id
 from mage_dbt.runner import preview, reconcile, status
 from mage_dbt.runner.claims import Claim, Claims
 from mage_dbt.runner.execution import Execution
@@ -42,6 +42,7 @@ from mage_dbt.runner.keys import require_same
 from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look, look
 from mage_dbt.runner.line import ORPHAN_SECONDS, Line
 from mage_dbt.runner.mage_records import MageRecords
+from mage_dbt.runner.newer import NewerCommit
 from mage_dbt.runner.order import Order
 from mage_dbt.runner.resolver import Resolver
 from mage_dbt.runner.run_folders import PREVIEW, RunFolders
@@ -85,8 +86,15 @@ class Runner:
         )
         self._morning = Morning(settings.daily_build_at, ZoneInfo(settings.daily_build_timezone))
         self._claims = Claims(ledger, self._morning)
+        self._stopped = threading.Event()
+        newer = NewerCommit(
+            self._commits,
+            (settings.dbt_metric_dir or home.sync) / "status.json",
+            settings.dbt_metric_poll_seconds,
+            self._stopped,
+        )
         self._resolver = Resolver(
-            self._commits, ledger, settings.dbt_metric_subdir, self._morning.zone
+            self._commits, newer, ledger, settings.dbt_metric_subdir, self._morning.zone
         )
         self._line = Line(ledger.database_url, settings, home, self._taken_over)
         self._admitted = 0
@@ -100,7 +108,6 @@ class Runner:
         self._mage_records = MageRecords(settings, home, ledger)
         self._forms_of: Commit | None = None
         self._guard = threading.Lock()
-        self._stopped = threading.Event()
 
     # ------------------------------------------------------------------ life
 
@@ -199,7 +206,7 @@ class Runner:
             found: Look | None = None
             while found is None or not found.gone:
                 try:
-                    found = look(self._job_of(run))
+                    found = self._look(self._job_of(run))
                 except Exception as error:  # no commit is ready yet, the profile cannot be read
                     log.warning("run %s: its sessions cannot be looked for: %s", run.id, error)
                 if (found is None or not found.gone) and self._stopped.wait(AGAIN_SECONDS):
@@ -207,6 +214,9 @@ class Runner:
             self._line.leave(run.id, 0.0 if found.looked else ORPHAN_SECONDS)
 
         threading.Thread(target=leave, name=f"leave {run.id}", daemon=True).start()
+
+    def _look(self, job: Job) -> Look:
+        return look(job, self._warm.fork_servers)
 
     def _job_of(self, run: Run) -> Job:
         """The job of a run of an earlier runner; when its files are not here, one that reaches the
@@ -322,8 +332,7 @@ class Runner:
         self._dispose(worker, folder)
         plan = preview.with_estimates(plan, self._ledger)
         plan = replace(
-            plan,
-            warnings=(*order.notices, *plan.warnings),
+            order.told_with(plan),
             differs=preview.differs(order.commit, self._commits.live, self._commits.history),
             waits_for=tuple(self._line.would_wait(plan.writes, plan.reads)),
         )
@@ -399,11 +408,12 @@ class Runner:
         execution = Execution(
             run,
             job,
-            order.notices,
+            order.told_with,
             self._ledger,
             self._line,
             self._over,
             self._warm.worker,
+            self._look,
             ready,
         )
         with self._guard:
@@ -445,12 +455,12 @@ class Runner:
         in_mage = self._ledger.mage_runs(active) if active else {}
         if not in_mage:
             return
-        cancelled = set(self._ledger.mage_cancelled(list(in_mage.values())))
+        cancelled = self._ledger.mage_cancelled(list(in_mage.values()))
         for run, mage_run in in_mage.items():
             with self._guard:
                 execution = self._executions.get(run)
             if execution is not None and mage_run in cancelled:
-                execution.cancel(CANCELLED_IN_MAGE)
+                execution.cancel(cancelled_in_mage(cancelled[mage_run]))
 
     def _cancel_what_was_asked_elsewhere(self) -> None:
         with self._guard:

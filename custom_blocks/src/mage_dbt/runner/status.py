@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from mage_dbt.commits import Commits
+from mage_dbt.counts import in_words
 from mage_dbt.errors import LedgerUnreachable
 from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
@@ -38,11 +39,13 @@ def tell(
             "subject": live.subject,
             "author": live.author,
             "committed_at": live.committed_at,
-            "models": len(live.models),
+            "models": sum(one.type == "model" for one in live.models),
+            "holds": in_words((one.type, "") for one in live.nodes if one.enabled),
             "dbt_version": live.dbt_version,
             "adapter": live.adapter,
             "target": live.target,
             "notes": list(live.notes),
+            "parse_warnings": live.parse_warnings.to_json(),
             "behind": commits.behind(),
         },
         "published": commits.published(),

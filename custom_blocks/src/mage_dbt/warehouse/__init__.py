@@ -70,6 +70,10 @@ class Warehouse(Protocol):
     def lost(self, targets: Sequence[Target]) -> Lost:
         """What depends on the relations that stand there now and would be dropped."""
 
+    def granted(self, targets: Sequence[Target]) -> dict[str, dict[str, tuple[str, ...]]]:
+        """By node whose relation would be dropped: who has which right on it that one made anew
+        would not have by itself, by the right's name. `comment` stands for a comment."""
+
     def rows(self, targets: Sequence[Target]) -> dict[str, int]:
         """By node, the rows that the server thinks its relation has, where it knows."""
 
@@ -98,6 +102,9 @@ class Plain:
         if self._adapter in KEEP_DEPENDENTS or not any(one.drops for one in targets):
             return Lost()
         return Lost(unknown=f"it is not known what {self._adapter} drops along with a relation")
+
+    def granted(self, targets: Sequence[Target]) -> dict[str, dict[str, tuple[str, ...]]]:
+        return {}
 
     def rows(self, targets: Sequence[Target]) -> dict[str, int]:
         return {}

@@ -118,6 +118,28 @@ where (reader.oid in (select oid from standing where rebuilt)) is true
 order by 2, 1, 3, 4
 """
 
+GRANTED = """
+with {targets}
+select standing.node, lower(acl.privilege_type) as name,
+    coalesce(role.rolname::text, 'public') as grantee
+from standing
+join pg_catalog.pg_class as class on class.oid = standing.oid
+cross join lateral pg_catalog.aclexplode(class.relacl) as acl
+left join pg_catalog.pg_roles as role on role.oid = acl.grantee
+where standing.rebuilt and standing.dropped and acl.grantee <> class.relowner
+    and not exists (
+        select from pg_catalog.pg_default_acl as defaults
+        cross join lateral pg_catalog.aclexplode(defaults.defaclacl) as given
+        where defaults.defaclrole = class.relowner and defaults.defaclobjtype = 'r'
+            and defaults.defaclnamespace in (0, class.relnamespace)
+            and given.grantee = acl.grantee and given.privilege_type = acl.privilege_type
+    )
+union all
+select node, 'comment', '' from standing
+where rebuilt and dropped and pg_catalog.obj_description(oid, 'pg_class') is not null
+order by 1, 2, 3
+"""
+
 ROWS = """
 with {targets}
 select node, reltuples::bigint as row_estimate from standing
@@ -177,6 +199,16 @@ class Postgres:
             if row["reader"]:
                 reader, dropped = (self.folding.name(row[one]) for one in ("reader", "dropped"))
                 yield nodes[reader], nodes[dropped]
+
+    def granted(self, targets: Sequence[Target]) -> dict[str, dict[str, tuple[str, ...]]]:
+        if not any(one.drops for one in targets):
+            return {}
+        rows = self._query(GRANTED.format(targets=TARGETS.format(values=self._values(targets))))
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for row in rows:
+            rights = found.setdefault(row["node"], {})
+            rights[row["name"]] = (*rights.get(row["name"], ()), row["grantee"])
+        return found
 
     def rows(self, targets: Sequence[Target]) -> dict[str, int]:
         if not targets:

@@ -9,13 +9,14 @@ from a parent that has parsed already; cold, in a new process) is the implementa
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from mage_dbt.lists import short_list
 from mage_dbt.plan import Plan
 from mage_dbt.variables import from_json, to_json
 from mage_dbt.windows import Window
@@ -26,8 +27,11 @@ JOB_FILE = "job.json"
 DESCRIBE = "describe"
 """A job's command that runs nothing: it tells what dbt makes of the commit (`worker.describe`)."""
 
-MOST_NAMED = 5
-"""Names in one sentence; more are counted."""
+SHORTCUTS = "RUNNER_DBT_SHORTCUTS"
+"""The setting that is passed on to dbt's processes, where it is false (`worker.patches`)."""
+
+VERBS = {"has": "have", "is": "are", "was": "were", "does": "do"}
+"""Of sentences on names: for one, and for several."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,17 @@ class LeftOut:
     nodes: Mapping[str, str]
     """Unique ids with names."""
     how: str
-    """A sentence with `{names}`, and where it needs it `{has}`."""
+    """A sentence with `{names}`, and a verb of VERBS where it needs one."""
 
     def told(self, planned: Collection[str]) -> str:
         """The sentence, of those that are not `planned`; empty when all are."""
         names = [name for one, name in self.nodes.items() if one not in planned]
         if not names:
             return ""
-        has = "has" if len(names) == 1 else "have"
-        return self.how.replace("{has}", has).replace("{names}", short_list(names))
-
-
-def short_list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMED])
-    more = len(names) - MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+        how = self.how
+        for verb, plural in VERBS.items():
+            how = how.replace(f"{{{verb}}}", verb if len(names) == 1 else plural)
+        return how.replace("{names}", short_list(names))
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Job:
     notes: tuple[str, ...] = ()
     """For the plan: what was decided before dbt was asked."""
     target: str = ""
+    zone: str = "UTC"
+    """The team's time zone, of the times in sentences."""
     keep_views: bool = False
     """Whether a full refresh that drops views which it does not rebuild is refused."""
     fresh: bool = False
@@ -129,6 +131,7 @@ class Job:
             "added": list(self.added),
             "notes": list(self.notes),
             "target": self.target,
+            "zone": self.zone,
             "keep_views": self.keep_views,
             "fresh": self.fresh,
             "details": self.details,
@@ -162,6 +165,7 @@ class Job:
             with_upstream=data["with_upstream"],
             with_downstream=data["with_downstream"],
             target=data["target"],
+            zone=data["zone"],
             keep_views=data["keep_views"],
             fresh=data["fresh"],
             details=data["details"],

@@ -16,11 +16,14 @@ from typing import Any
 
 from dbt.contracts.graph.manifest import Manifest
 
+from mage_dbt.reason import words_first
 from mage_dbt.windows import START_FLAG, Filled, Window, merged
 from mage_dbt.worker import Job
 
 RAISED = "Exception on worker thread. "
-"""What dbt puts before the reason of a batch that failed; its result says only ERROR."""
+"""What dbt puts before the reason of a batch that failed; its result says only NO_REASON."""
+
+NO_REASON = "ERROR"
 
 
 class Batches:
@@ -57,7 +60,9 @@ class Batches:
             if self._open[node] == 0 or status != "error":
                 return ""
             name = getattr(self._here, "name", "batch")
-            reason = f"{name}: {raised if message == 'ERROR' and raised else message}"
+            reason = (
+                f"{name}: {words_first(raised if message == NO_REASON and raised else message)}"
+            )
             self._reasons.setdefault(node, []).append(reason)
             return reason
 
@@ -132,11 +137,14 @@ class Batches:
         return {"batches": Filled(filled, failed).to_json()}
 
     def message_of(self, result: Any) -> str:
-        """dbt's message on a result, with the reason of the first batch that failed."""
+        """The reason of the first batch that failed, and dbt's message on the result."""
         reasons = self._reasons.get(result.node.unique_id, [])
-        more = f" ({len(reasons) - 1} more batches failed)" if len(reasons) > 1 else ""
-        told = f"{reasons[0]}{more}" if reasons else ""
-        return ". ".join(filter(None, (result.message or "", told)))
+        message = result.message or ""
+        if not reasons:
+            return message
+        more = f"{len(reasons) - 1} more batches failed." if len(reasons) > 1 else ""
+        parts = (reasons[0], more, "" if message == NO_REASON else message)
+        return "\n\n".join(filter(None, parts))
 
     def warnings(self, planned: Iterable[Any]) -> list[str]:
         """What is to be said of a window when no planned model has batches."""

@@ -8,10 +8,11 @@ asked only for what nobody knows: which nodes that came since the words of the f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from dbt.adapters.factory import get_adapter_by_type
+from dbt.config.project import Project
 from dbt.contracts.graph.manifest import Manifest
 from dbt.flags import get_flags
 from dbt.graph.cli import parse_union
@@ -41,10 +42,32 @@ class Chosen:
         """By each of the job's models, the unique ids that it stands for: one, or it is wrong."""
         self.along: dict[str, str] = {}
         """Nodes that run because they are not in the warehouse, with the name of who reads them."""
+        self.without = ""
+        """The selector that the first run was asked for by, when the project has it no more."""
 
-    def in_charge(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_charge(self) -> Iterator[None]:
         """Meanwhile dbt selects these nodes, whatever criteria it is given."""
-        return selecting(self._of)
+        with selecting(self._of), self._whatever_selectors_there_are():
+            yield
+
+    @contextmanager
+    def _whatever_selectors_there_are(self) -> Iterator[None]:
+        """Meanwhile a selector that is gone means nothing, where dbt would refuse to begin."""
+        original = Project.get_selector
+
+        def get_selector(project: Project, name: str) -> Any:
+            if name in project.selectors:
+                return original(project, name)
+            self.without = name
+            return None
+
+        if self._job.nodes:
+            Project.get_selector = get_selector
+        try:
+            yield
+        finally:
+            Project.get_selector = original
 
     def _of(self, selector: NodeSelector, spec: Any) -> set[str]:
         if self._nodes is None:  # `build` asks three times, once with unit tests
@@ -89,6 +112,8 @@ class Chosen:
         """What the first run's words mean on this graph."""
         if self._job.models:
             return self._named(selector, selector.graph.nodes())
+        if self.without:
+            return set()
         selected: set[str] = selector.select_nodes(spec, warn_on_no_nodes=False)[0]
         return selected
 

@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any
 
-import dbt.context.base
-import dbt.parser.generic_test_builders
-import dbt.tracking
-from dbt.config.renderer import BaseRenderer
-from dbt.parser.base import ConfiguredParser
+from mage_dbt.worker.patches.patch import Patch, taken
 
 ELSEWHEN = (
     datetime.timedelta(days=366, hours=5, minutes=7, seconds=11),
@@ -69,18 +65,51 @@ def _shifts() -> Iterator[datetime.timedelta]:
 
 
 @contextmanager
-def clock_reads() -> Iterator[dict[str, None]]:
-    """Notes, while dbt parses in here, what of the configuration depends on the clock."""
+def clock_reads() -> Iterator[tuple[dict[str, None], list[str]]]:
+    """Notes, while dbt parses in here, what of the configuration depends on the clock; and which
+    functions of dbt are not the ones we know, so that what they render is not looked at."""
     clock = _Clock()
-    with (
-        _replaced(dbt.tracking.User, "__init__", _user(clock)),
-        _replaced(dbt.context.base, "get_datetime_module_context", _modules(clock)),
-        _replaced(BaseRenderer, "render_value", _value(clock)),
-        _replaced(dbt.parser.generic_test_builders, "get_rendered", _test_config(clock)),
-        _replaced(ConfiguredParser, "render_with_context", _node(clock)),
-        _replaced(ConfiguredParser, "update_parsed_node_relation_names", _names(clock)),
-    ):
-        yield clock.found
+    with ExitStack() as back:
+        yield clock.found, taken(patches(clock), back)
+
+
+def patches(clock: _Clock) -> tuple[Patch, ...]:
+    """Of what dbt renders as it parses, and of where it learns the time."""
+    keeps = "What is rendered as dbt parses is kept for all runs, however long after."
+    asks = "A template asks this for the time."
+    return (
+        Patch("dbt.tracking:User.__init__", _user(clock), ("0a377aef02eab237",), asks),
+        Patch(
+            "dbt.context.base:get_datetime_module_context",
+            _modules(clock),
+            ("1869aa3070dee0e6",),
+            asks,
+        ),
+        Patch(
+            "dbt.config.renderer:BaseRenderer.render_value",
+            _value(clock),
+            ("c098ccaf5430e6fa",),
+            keeps,
+        ),
+        Patch(
+            "dbt.parser.generic_test_builders:get_rendered",
+            _test_config(clock),
+            ("e1be3ef293c7c3d5",),
+            keeps,
+        ),
+        Patch(
+            "dbt.parser.base:ConfiguredParser.render_with_context",
+            _node(clock),
+            ("a05ba5f3475ca3ab",),
+            keeps,
+        ),
+        Patch(
+            "dbt.parser.base:ConfiguredParser.update_parsed_node_relation_names",
+            _names(clock),
+            ("cf3f69badcb2358c", "1beeaa44cd6010cf"),
+            keeps,
+        ),
+    )
 
 
 Wrapper = Callable[[Any], Any]
@@ -235,13 +264,3 @@ def _datetime_classes(clock: _Clock) -> dict[str, Any]:
             return clock.look(datetime.datetime.now(datetime.UTC).replace(tzinfo=None))
 
     return {"date": Date, "datetime": DateTime}
-
-
-@contextmanager
-def _replaced(of: Any, name: str, wrap: Wrapper) -> Iterator[None]:
-    original = getattr(of, name)
-    setattr(of, name, wrap(original))
-    try:
-        yield
-    finally:
-        setattr(of, name, original)

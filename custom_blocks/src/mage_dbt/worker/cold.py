@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from mage_dbt import redaction, secret_values
 from mage_dbt.settings import OUR_PREFIXES
-from mage_dbt.worker import Job
+from mage_dbt.worker import SHORTCUTS, Job
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
+from mage_dbt.worker.started import Started
 
 SECRETS_FOLDER = "DBT_SECRETS_DIR"
 
@@ -31,6 +29,8 @@ def dbt_environment(environ: Mapping[str, str]) -> dict[str, str]:
     given = secret_values.read(environ, secret_values.FOR_DBT, Path(folder) if folder else None)
     redaction.hide(*given.values())
     kept |= given
+    if environ.get(SHORTCUTS) == "false":
+        kept[SHORTCUTS] = "false"
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PYTHONUNBUFFERED": "1",
@@ -44,17 +44,7 @@ class ColdWorker(ProcessWorker):
 
     def __init__(self, job: Job) -> None:
         job.write()
-        orders, child_end = socket.socketpair()
-        with child_end, (job.folder / LOG_FILE).open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "mage_dbt.worker.dbt_process", "run", str(job.folder)],
-                stdin=child_end.fileno(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=dbt_environment(os.environ),
-                cwd=job.folder,
-                start_new_session=True,
-                text=True,
-            )
-        assert child.stdout is not None
-        super().__init__(job, child, orders, child.stdout)
+        words = ("run", str(job.folder))
+        with (job.folder / LOG_FILE).open("ab") as log:
+            started = Started.executed(words, job.folder, dbt_environment(os.environ), log)
+        super().__init__(job, started)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mage_dbt.elsewhere import pointers
+from mage_dbt.redaction import scrub
 from mage_dbt.worker.nodes import name_of, runs
 from mage_dbt.worker.project import Project
 
@@ -30,7 +31,7 @@ def describe(project: Project) -> dict[str, Any]:
                 "type": str(node.resource_type),
                 "materialized": str(node.config.materialized),
                 "relation": node.relation_name or "",
-                "description": node.description.strip(),
+                "description": scrub(node.description.strip()),
                 "path": project.path_of(node),
                 "checksum": node.checksum.checksum,
             }
@@ -38,6 +39,7 @@ def describe(project: Project) -> dict[str, Any]:
             if str(node.resource_type) in ("model", "seed", "snapshot")
         ],
         "nodes": list(_known_nodes(project)),
+        "parse_warnings": project.warnings.to_json(),
     }
 
 

@@ -7,7 +7,7 @@ do anything, so it counts as dropping whatever stands there.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dbt.flags import get_flags
@@ -66,6 +66,28 @@ def targets(nodes: Iterable[Any], relation_of: Any) -> Iterator[Target]:
         elif str(node.resource_type) in WRITTEN and getattr(node, "relation_name", None):
             aside = str(node.config.materialized) in BUILT_ASIDE
             yield Target(node.unique_id, node.relation_name, dropped_when(node), aside)
+
+
+def not_granted_again(
+    nodes: Iterable[Any], granted: Mapping[str, Mapping[str, Sequence[str]]]
+) -> Iterator[str]:
+    """Sentences on the rights and comments that fall with these nodes' relations and that dbt does
+    not bring back: it grants what `grants` says and writes comments where `persist_docs` is on."""
+    for node in nodes:
+        rights = dict(granted.get(node.unique_id, {}))
+        comment = rights.pop("comment", None)
+        again = {
+            name: set(who) for name, who in (getattr(node.config, "grants", None) or {}).items()
+        }
+        lost = [
+            f"{name} to {', '.join(left)}"
+            for name, who in rights.items()
+            if (left := [one for one in who if one not in again.get(name, ())])
+        ]
+        if lost:
+            yield f"{name_of(node)} loses what is granted on it: {'; '.join(lost)}."
+        if comment and not (getattr(node.config, "persist_docs", None) or {}).get("relation"):
+            yield f"{name_of(node)} loses its comment."
 
 
 def kept(nodes: Iterable[Any]) -> tuple[list[str], bool]:

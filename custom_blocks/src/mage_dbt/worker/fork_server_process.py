@@ -1,9 +1,9 @@
-"""How the runner starts warm parents: forked by a fork server, or executed.
+"""How the runner starts `worker.dbt_process`: forked by a fork server, or executed.
 
-The rule that decides whether a fork server may start a parent is equality: it was executed with
-exactly the environment that the parent is to have, all of it. So nothing that was read when dbt was
-imported can be another than the parent itself would have read. Else another fork server takes its
-place. When one fails, for whatever reason, the parent is executed: that takes longer, and is the
+The rule that decides whether a fork server may start one is equality: it was executed with exactly
+the environment that the process is to have, all of it. So nothing that was read when dbt was
+imported can be another than the process itself would have read. Else another fork server takes its
+place. When one fails, for whatever reason, the process is executed: that takes longer, and is the
 same.
 """
 
@@ -13,29 +13,23 @@ import json
 import logging
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from mage_dbt.worker.forker import (
     FORK_SECONDS,
-    MODULE,
     ROOM_FOR_COMMAND,
     Executed,
     Forked,
     Forker,
     ParentGone,
-    Process,
 )
+from mage_dbt.worker.started import COMMAND, Started
 
 log = logging.getLogger(__name__)
-
-# -P: nothing is imported from the folder a process is started in, which differs.
-COMMAND = (sys.executable, "-P", "-m", MODULE)
 
 IMPORT_SECONDS = 120.0
 """For importing dbt: 2.9 s on an idle machine. A fork server that takes longer is ended."""
@@ -44,17 +38,8 @@ AGAIN_SECONDS = 60.0
 """Between two fork servers for the same environment, when the first ended before it had forked."""
 
 
-@dataclass(frozen=True)
-class Started:
-    """A parent that was started, with the runner's ends of what it hears and says."""
-
-    process: Process
-    connection: socket.socket
-    answer: IO[str]
-
-
 class ForkServers:
-    """Starts the parents of one runner. Any method from any thread."""
+    """Those of one runner. Any method from any thread."""
 
     def __init__(self, name: str) -> None:
         """`name` is what `ps` shows of them. One is begun when it is first needed."""
@@ -71,21 +56,28 @@ class ForkServers:
             log.warning("no fork server: %s", error)
 
     def start(
-        self, name: str, folder: Path, environment: Mapping[str, str], output: IO[bytes]
+        self,
+        words: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        output: IO[bytes],
     ) -> Started:
-        """A parent in `folder`, whose standard error is `output`; `name` is what `ps` shows.
+        """A process in `folder`, whose standard error is `output`; `words` say what it does, and
+        `ps` shows them.
 
         Raises ParentGone when the runner stops, and OSError when it cannot be executed either.
         """
-        message = json.dumps({"name": name, "folder": str(folder)}).encode()
+        message = json.dumps({"words": list(words), "folder": str(folder)}).encode()
         try:
             server = self._of(environment)
-            return _start(lambda given: server.fork(message, given), output)
+            # Each try has descriptors of its own: a child nobody heard of may have another's.
+            return Started.by(lambda given: server.fork(message, given), output)
         except (ParentGone, OSError) as error:
             if self._closed:
                 raise
-            log.warning("warm %s: started without the fork server, slower: %s", name, error)
-        return _start(lambda given: _execute(name, folder, environment, given), output)
+            said = "%s: started without the fork server, slower: %s"
+            log.warning(said, " ".join(words), error)
+        return Started.executed([*words, ROOM_FOR_COMMAND], folder, environment, output)
 
     def close(self) -> None:
         """Ends them; parents go on."""
@@ -149,34 +141,3 @@ class _ForkServer(Forker):
     def _listen(self, output: IO[bytes]) -> None:
         with output:
             self.hear(output)
-
-
-def _start(begin: Callable[[Sequence[int]], Process], output: IO[bytes]) -> Started:
-    """Each try has a socket and a pipe of its own: a child nobody heard of may have another's."""
-    connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    reading, writing = os.pipe()
-    try:
-        with theirs:
-            process = begin([theirs.fileno(), writing, output.fileno()])
-    except BaseException:
-        connection.close()  # with which such a child ends
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    return Started(process, connection, os.fdopen(reading))
-
-
-def _execute(
-    name: str, folder: Path, environment: Mapping[str, str], given: Sequence[int]
-) -> Process:
-    orders, answer, output = given
-    return Executed(
-        [*COMMAND, "warm", name, ROOM_FOR_COMMAND],
-        stdin=orders,
-        stdout=answer,
-        stderr=output,
-        env=dict(environment),
-        cwd=folder,
-        start_new_session=True,
-    )

@@ -16,7 +16,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import IO, Protocol
 
-from mage_dbt.worker.process import UNKNOWN, Child, how_ended
+from mage_dbt.worker.child import UNKNOWN, Child, how_ended
 
 log = logging.getLogger(__name__)
 

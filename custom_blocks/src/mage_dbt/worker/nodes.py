@@ -47,7 +47,12 @@ def reads_of(node: Any) -> list[str]:
     return list(getattr(getattr(node, "depends_on", None), "nodes", ()))
 
 
+def materialized_as(node: Any) -> str:
+    """How dbt builds it, in dbt's word; empty for what has no such setting."""
+    return str(getattr(getattr(node, "config", None), "materialized", ""))
+
+
 def name_of(node: Any) -> str:
     """A model's name as people select it: with its version, when it has one."""
     wanted = getattr(node, "version", None)
-    return f"{node.name}.v{wanted}" if wanted else str(node.name)
+    return str(node.name) if wanted in (None, "") else f"{node.name}.v{wanted}"

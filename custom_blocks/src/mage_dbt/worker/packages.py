@@ -13,7 +13,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from typing import Any
 
 import dbt.deps.base
 import dbt.task.deps
+import requests
 from dbt.cli.main import dbtRunner
 from dbt.clients.yaml_helper import load_yaml_text
 from dbt.config.project import package_config_from_data
@@ -33,11 +36,33 @@ from dbt.task.base import move_to_nearest_project_dir
 from dbt.task.deps import DepsTask
 
 from mage_dbt.redaction import scrub
+from mage_dbt.worker.git_credentials import off_the_command_line
 from mage_dbt.worker.project import by_machine
 
 LOCK_FILE = "package-lock.yml"
 
 KINDS = ("package", "git", "local", "tarball", "private")
+
+NETWORK, ACCESS = "network", "access"
+
+UNREACHED = (
+    *(requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError),
+    *(ConnectionError, TimeoutError, socket.gaierror),
+)
+
+OF_A_CONNECTION = re.compile(
+    r"Could not resolve|Connection (refused|reset|timed out|closed)|Failed to connect"
+    r"|Could(n't| not) connect|Network is unreachable|No route to host|Operation timed out"
+    r"|Temporary failure in name resolution|early EOF|hung up unexpectedly|SSL_ERROR_SYSCALL"
+    r"|The requested URL returned error: (5\d\d|429)|HTTPConnectionPool|HTTPSConnectionPool"
+    r"|(connection|read|operation) timed out",
+    re.IGNORECASE,
+)
+
+OF_RIGHTS = re.compile(
+    r"Authentication failed|could not read (Username|Password)|Permission denied"
+    r"|Host key verification failed|returned error: 40[13]"
+)
 
 FORM = b"3"
 """Format version of the store; what another version has kept is not taken (the first one kept what
@@ -52,6 +77,9 @@ class Brought:
     """dbt's message when they cannot be had; empty when they are there."""
     by_machine: bool = False
     """Whether that is because this machine is short of something."""
+    cause: str = ""
+    """NETWORK where a source could not be reached, so it may be there later; ACCESS where it lets
+    nobody in who has not more rights; else what is declared is wrong."""
     declared: tuple[str, ...] = ()
     """Each as a person would name it: `dbt-labs/dbt_utils 1.3.0`."""
     notes: list[str] = field(default_factory=list)
@@ -69,7 +97,25 @@ def bring(arguments: Sequence[str], store: Path, own: Path) -> Brought:
     if not done.success:
         brought.failed = scrub(str(done.exception or "dbt gave no reason.").strip())
         brought.by_machine = by_machine(done.exception)
+        brought.cause = cause_of(done.exception)
     return brought
+
+
+def cause_of(error: BaseException | None) -> str:
+    """What an error of `dbt deps` comes from; empty when it is what the commit asks for.
+
+    Sources: requests' tree of exceptions; what git, curl and ssh print, in `LC_ALL=C`.
+    """
+    while error is not None:
+        if isinstance(error, requests.HTTPError):
+            status = getattr(error.response, "status_code", 0)
+            return NETWORK if status >= 500 or status == 429 else ""
+        if isinstance(error, UNREACHED) or OF_A_CONNECTION.search(str(error)):
+            return NETWORK
+        if OF_RIGHTS.search(str(error)):
+            return ACCESS
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _bring(packages: _Packages, deps: Callable[[Any], None], brought: Brought) -> None:
@@ -127,7 +173,7 @@ class _Packages:
 
     def fetch(self, deps: Callable[[Any], None]) -> None:
         """Lets dbt bring them. Raises what dbt raises."""
-        with _downloads_in(self._own):
+        with _downloads_in(self._own), off_the_command_line():
             deps(self._task)
 
     @property

@@ -19,10 +19,8 @@ from typing import IO, Any
 
 import dbt.adapters.factory
 
-from mage_dbt.redaction import scrub_told
-from mage_dbt.text import ascii_json
 from mage_dbt.variables import to_yaml
-from mage_dbt.worker import DESCRIBE, Job
+from mage_dbt.worker import DESCRIBE, Job, profile_secrets
 from mage_dbt.worker.describe import describe, pointers_read
 from mage_dbt.worker.forker import LONGEST_MESSAGE
 from mage_dbt.worker.forks import Forks, runner_socket, show_command
@@ -41,7 +39,7 @@ def serve(answer: IO[str]) -> None:
     if not task:
         return  # nobody wants it any more
     project, told = _parse(Task.from_bytes(task))
-    answer.write(ascii_json(told) + "\n")
+    answer.write(profile_secrets.line(told))
     answer.close()
     if project is None:
         return
@@ -58,8 +56,8 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
         brought = bring(_without(arguments, "--target-path"), *where)
         if brought.failed:
             failed = "machine" if brought.by_machine else "packages"
-            declared = list(brought.declared)
-            return None, {"failed": failed, "message": brought.failed, "declared": declared}
+            why = {"declared": list(brought.declared), "cause": brought.cause}
+            return None, {"failed": failed, "message": brought.failed, **why}
         notes = brought.notes
     arguments += ["--vars", to_yaml(task.variables)]
     try:
@@ -74,7 +72,7 @@ def _parse(task: Task) -> tuple[Project | None, dict[str, Any]]:
     if not task.describe:
         return project, {"failed": ""}
     told = {
-        "notes": notes,
+        "notes": [*notes, *project.differences],
         "clock": project.clock,
         "paths": project.read,
         "pointers": pointers_read(project),
@@ -95,10 +93,10 @@ def _carry(project: Project, job: Job, answer: int) -> None:
     (job.folder / "target").mkdir(exist_ok=True)
     with os.fdopen(answer, "w", buffering=1) as told:
         if job.command == DESCRIBE:
-            told.write(ascii_json({"refused": "", **describe(project)}) + "\n")
+            told.write(profile_secrets.line({"refused": "", **describe(project)}))
             return
         Session(job, project, arguments_of(job)).carry(
-            lambda plan: told.write(ascii_json(scrub_told(plan)) + "\n"), orders.wait_for_start
+            lambda plan: told.write(profile_secrets.line(plan)), orders.wait_for_start
         )
 
 

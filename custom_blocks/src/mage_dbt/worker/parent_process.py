@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from mage_dbt.redaction import hide
 from mage_dbt.variables import from_json, to_json
 from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import LONGEST_MESSAGE, Forked, Forker, ParentGone
@@ -74,7 +75,7 @@ class Parent:
         self._kept = False
         self._log = (folder / "warm.log").open("a+b")
         try:
-            started = servers.start(name, folder, environment, self._log)
+            started = servers.start(("warm", name), folder, environment, self._log)
         except BaseException:
             self._log.close()
             raise
@@ -152,6 +153,7 @@ class Parent:
             line = self._answer.readline()
         if line.endswith("\n"):
             told = json.loads(line)
+            hide(*told.pop("secrets"))
             if told["failed"]:
                 self._process.wait()
             else:

@@ -22,7 +22,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.postgres.connections import PostgresConnectionManager
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
 
-from mage_dbt.worker import session_names
+from mage_dbt.worker import server_errors, session_names
 
 CHECK_MILLISECONDS = 1000
 """How often PostgreSQL looks for the client of a long query (measured: a killed worker's query is
@@ -66,6 +66,13 @@ class PatientCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
     """
 
     def execute(self, query: Any, vars: Any = None) -> Any:
+        try:
+            return self._patiently(query, vars)
+        except psycopg2.Error as error:
+            server_errors.note(error.pgcode, error.diag.message_primary)
+            raise
+
+    def _patiently(self, query: Any, vars: Any) -> Any:
         alone = self.connection.info.transaction_status == TRANSACTION_STATUS_IDLE
         if not alone and not (isinstance(query, str) and SHARED.match(query)):
             return super().execute(query, vars)

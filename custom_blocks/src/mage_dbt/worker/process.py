@@ -8,12 +8,16 @@ import signal
 import socket
 import subprocess
 from contextlib import suppress
-from typing import IO, Any, Protocol
+from typing import Any
 
 from mage_dbt.errors import BadSelection, RequestError, Unavailable, WorkspaceError
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.plan import Plan, PlannedNode
+from mage_dbt.redaction import hide
 from mage_dbt.worker import Job
+from mage_dbt.worker.child import how_ended
 from mage_dbt.worker.orders import HOLD, START
+from mage_dbt.worker.started import Started
 
 INTERRUPT_SECONDS = 2.5
 """dbt cancels its queries within 20 ms of SIGINT (measured); the rest is for a busy machine."""
@@ -26,30 +30,15 @@ LOG_FILE = "worker.log"
 REFUSALS = {"selection": BadSelection, "machine": Unavailable}
 """Whose fault it is that a worker refuses its job; else the request's."""
 
-UNKNOWN = 256
-"""In place of an exit status that nobody can know any more."""
-
-
-class Child(Protocol):
-    """What a worker needs of its process; `subprocess.Popen` has it."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
 
 class ProcessWorker:
     """See `Worker`. The child leads a process group, so a stop reaches all of it."""
 
-    def __init__(self, job: Job, child: Child, orders: socket.socket, answer: IO[str]) -> None:
-        """`orders` is the other end of the child's standard input, `answer` what it says."""
+    def __init__(self, job: Job, started: Started) -> None:
         self._job = job
-        self._child = child
-        self._orders = orders
-        self._answer = answer
+        self._child = started.process
+        self._orders = started.connection
+        self._answer = started.answer
         self._stopped = False
 
     @property
@@ -68,6 +57,8 @@ class ProcessWorker:
             variables=self._job.variables,
             target=self._job.target,
             threads=answer["threads"],
+            hooks=answer["hooks"],
+            parse_warnings=ParseWarnings.from_json(answer["parse_warnings"]),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -83,6 +74,7 @@ class ProcessWorker:
                 f"Its last words: {self._last_words()}",
             )
         answer: dict[str, Any] = json.loads(line)
+        hide(*answer.pop("secrets"))
         if answer["refused"]:
             self.stop()
             error = REFUSALS.get(answer["refused"], RequestError)
@@ -137,10 +129,3 @@ class ProcessWorker:
     def _last_words(self) -> str:
         lines = (self._job.folder / LOG_FILE).read_text(errors="replace").strip().splitlines()
         return "\n".join(lines[-5:]) or "none."
-
-
-def how_ended(code: int) -> str:
-    """A process's end in words, of its exit status as `Popen.returncode` has it."""
-    if code == UNKNOWN:
-        return "how is not known, the process that forked it is gone"
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -18,47 +18,32 @@ from typing import TYPE_CHECKING, Any
 
 import dbt.mp_context
 import dbt.task.runnable
-import networkx
 from dbt.cli.main import dbtRunner, dbtRunnerResult
-from dbt.compilation import Compiler, Linker
+from dbt.compilation import Compiler
 from dbt.contracts.graph.manifest import Manifest
-from dbt.flags import get_flags
-from dbt.graph import Graph
-from dbt.node_types import NodeType
 from dbt.task.runnable import GraphRunnableTask
-from dbt.version import __version__
 from dbt_common.events.base_types import EventMsg
 
+from mage_dbt.parse_warnings import ParseWarnings
 from mage_dbt.redaction import scrub
-from mage_dbt.worker.edges import edges_of_tests
-from mage_dbt.worker.graph import CompiledGraph
+from mage_dbt.worker import SHORTCUTS, partial_parse
+from mage_dbt.worker.deprecations import counted_by_parsing, not_counted
+from mage_dbt.worker.parse_warnings import ParseListener
 
 if TYPE_CHECKING:
     from mage_dbt.worker.chosen import Chosen
-    from mage_dbt.worker.selector import Selector
-    from mage_dbt.worker.shortcuts import Shortcuts
+    from mage_dbt.worker.patches import Shortcuts
 
 QUIET = ("--quiet", "--no-use-colors", "--no-version-check", "--no-send-anonymous-usage-stats")
-
-TEST_EDGE = "parent_test"
-"""The type of the edges that dbt adds for `build`, so that tests come before what is downstream."""
-
-WITHOUT_TESTS = (False, False)
-
-KNOWN = ("1.10.", "1.11.")
-"""Versions of dbt that our ways of doing what dbt does were written for and compared with. Another
-one does all of it itself: it takes longer, and cannot be wrong."""
 
 Listener = Callable[[EventMsg], None]
 
 IMPORTED_LATE = (
     *("agate", "babel.dates", "dbt_common.clients.agate_helper", "multiprocessing.dummy"),
     *("dbt.adapters.postgres.__about__", "psycopg2.extras", "dbt.task.build", "_strptime"),
-    "mage_dbt.worker.postgres_sessions",
+    *("mage_dbt.worker.patches", "mage_dbt.worker.postgres_sessions"),
 )
 """What is imported only once dbt runs: then it is there already. None of it is missed if absent."""
-
-OURS_OF_KNOWN = ("mage_dbt.worker.selector", "mage_dbt.worker.shortcuts")
 
 # dbt asks for locks of the "spawn" context, whose first one starts a process that tracks them; it
 # starts no processes itself, so these locks never leave this one.
@@ -91,37 +76,20 @@ class Project:
         self._places: dict[str, str] | None = None
         self.read: tuple[str, ...] = ()
         """Folders, from that of dbt_project.yml, in which dbt looks for files; after `warm`."""
-        self._graphs: dict[tuple[bool, bool], Graph] = {}
-        """By whether it has edges of tests, and whether they are those of dbt's faster way."""
-        self._compile = Compiler.compile
-        ours = self
-
-        def compile_once(
-            compiler: Any, manifest: Any, write: bool = True, add_test_edges: bool = False
-        ) -> Graph:
-            if manifest is not ours.manifest:
-                return ours._compile(compiler, manifest, write, add_test_edges)
-            ours.config = compiler.config
-            faster = add_test_edges and bool(getattr(get_flags(), "USE_FAST_TEST_EDGES", False))
-            wanted = (add_test_edges, faster)
-            if wanted not in ours._graphs:
-                ours._graphs[wanted] = ours._compiled(compiler, *wanted)
-            return ours._graphs[wanted]
-
-        Compiler.compile = compile_once
+        self.warnings = ParseWarnings()
+        """What dbt warned of while it parsed."""
         self.clock: tuple[str, ...] = ()
         """What of the configuration depends on when it was parsed, where that was looked for."""
-        self._known = __version__.startswith(KNOWN)
         self.config: Any = None
         """dbt's own answer to what profile and target are; known once a command has begun."""
-        self._selector: Selector | None = None
+        self._compiles = False
         self._shortcuts: Shortcuts | None = None
-        if self._known:
-            # Only then: they take of dbt what another version may not have.
-            from mage_dbt.worker.selector import Selector
-            from mage_dbt.worker.shortcuts import Shortcuts
-
-            self._selector, self._shortcuts = Selector(manifest), Shortcuts(manifest)
+        self.unwatched: tuple[str, ...] = ()
+        """Functions whose look at the clock would not be noticed; see `worker.clock_reads`."""
+        self._missing = ""
+        if os.environ.get(SHORTCUTS) != "false":
+            self._take_shortcuts()
+        self._watch_compiler()
         # It grows with the project, and is the same for every run of a commit, whose folder has it.
         dbt.task.runnable.write_manifest = lambda *_: None
 
@@ -129,17 +97,47 @@ class Project:
     def parse(cls, arguments: Sequence[str], watch_clock: bool = False) -> Project:
         """Raises NotParsed, with dbt's message."""
         found: Mapping[str, None] = {}
+        unwatched: Sequence[str] = ()
         with ExitStack() as stack:
-            if watch_clock and __version__.startswith(KNOWN):
-                from mage_dbt.worker.clock_reads import clock_reads
-
-                found = stack.enter_context(clock_reads())
-            parsed = dbtRunner().invoke(["parse", *arguments])
+            if watch_clock:
+                try:
+                    from mage_dbt.worker.clock_reads import clock_reads
+                except ImportError as error:
+                    unwatched = (str(error),)
+                else:
+                    found, unwatched = stack.enter_context(clock_reads())
+            parsed, warnings = _parsed(arguments)
         if not parsed.success or not isinstance(parsed.result, Manifest):
             raise _not_parsed(parsed)
         project = cls(parsed.result)
         project.clock = tuple(found)
+        project.unwatched = tuple(unwatched)
+        project.warnings = warnings
         return project
+
+    @property
+    def differences(self) -> list[str]:
+        """Sentences on where this dbt is not the one we know, and what follows; after `warm`."""
+        differing = self._shortcuts.differing if self._shortcuts else []
+        sentences = []
+        if self._missing:
+            sentences.append(
+                f"Our shortcuts do not fit this dbt ({self._missing}): runs take longer."
+            )
+        if differing:
+            many = len(differing) > 1
+            sentences.append(
+                f"{len(differing)} function{'s' if many else ''} of this dbt "
+                f"{'are' if many else 'is'} not the one{'s' if many else ''} that our "
+                f"shortcut{'s were' if many else ' was'} compared with, so runs take longer: "
+                f"{', '.join(differing)}."
+            )
+        if self.unwatched:
+            sentences.append(
+                "Whether configuration reads the clock is not known with this dbt, whose functions "
+                f"are other ones: {', '.join(self.unwatched)}."
+            )
+        return sentences
 
     def learn_places(self, config: Any) -> None:
         """Where the files of each package lie, from dbt's own configuration; once is enough.
@@ -163,8 +161,8 @@ class Project:
 
     def invoke(self, words: Sequence[str], listener: Listener | None = None) -> dbtRunnerResult:
         """A dbt command, on this manifest."""
-        if self._selector:
-            self._selector.begin()
+        if self._shortcuts:
+            self._shortcuts.begin()
         callbacks = [listener] if listener else []
         with _command_line(words):
             return dbtRunner(manifest=self.manifest, callbacks=callbacks).invoke(list(words))
@@ -199,35 +197,57 @@ class Project:
 
         one = next((node for node in self.manifest.nodes.values()), None)
         select = ["--select", f"fqn:{'.'.join(one.fqn)}"] if one else []
-        done = self.invoke_selected(["build", *arguments, *select], enough, None)
-        if not self._graphs:
+        with not_counted():
+            done = self.invoke_selected(["build", *arguments, *select], enough, None)
+        if not self._compiles:
             raise _not_parsed(done)
-        if self._selector and WITHOUT_TESTS in self._graphs:
-            self._selector.learn(self._graphs[WITHOUT_TESTS].nodes())
         if self._shortcuts:
             self._shortcuts.learn()
 
-    def _compiled(self, compiler: Any, with_tests: bool, faster: bool) -> Graph:
-        """As dbt compiles it, without its summaries and its pickle of the graph: nobody reads them,
-        and they take longer than all the rest."""
-        if faster or not self._known:
-            compiled = self._compile(compiler, self.manifest, False, with_tests)
-            return CompiledGraph(compiled.graph)
-        if not with_tests:
-            linker = _QuickLinker()
-            linker.link_graph(self.manifest)
-            return CompiledGraph(linker.graph)
-        plain = self._graphs.get(WITHOUT_TESTS) or self._compiled(compiler, *WITHOUT_TESTS)
-        self._graphs[WITHOUT_TESTS] = plain
-        tests, others = {}, set()
-        for one, node in self.manifest.nodes.items():
-            if node.resource_type == NodeType.Test:
-                tests[one] = node.depends_on_nodes
-            else:
-                others.add(one)
-        graph = plain.graph.copy()
-        graph.add_edges_from(edges_of_tests(plain.graph, tests, others), edge_type=TEST_EDGE)
-        return CompiledGraph(graph)
+    def _take_shortcuts(self) -> None:
+        try:
+            from mage_dbt.worker.patches import Shortcuts
+        except ImportError as error:
+            self._missing = str(error)
+            return
+        self._shortcuts = Shortcuts(self.manifest)
+        self._shortcuts.take()
+
+    def _watch_compiler(self) -> None:
+        """Notes that the graph compiles, and dbt's configuration, whoever compiles it."""
+        compile_graph, ours = Compiler.compile, self
+
+        def watched(compiler: Any, manifest: Manifest, *arguments: Any, **options: Any) -> Any:
+            graph = compile_graph(compiler, manifest, *arguments, **options)
+            if manifest is ours.manifest:
+                ours.config, ours._compiles = compiler.config, True
+            return graph
+
+        Compiler.compile = watched
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[dbtRunnerResult, ParseWarnings]:
+    """dbt's parse, and all that it warns of: of what it takes from a partial parse it does not warn
+    again, so it takes all of that, whose warnings are known, or nothing."""
+    target: Path | None = None
+    if "--target-path" in arguments:
+        target = Path(arguments[arguments.index("--target-path") + 1])
+    listener = ParseListener()
+    parsed = _parse_with(listener, arguments)
+    if target and listener.reads_saved and (saved := partial_parse.read_warnings(target)):
+        return parsed, saved
+    if parsed.success and (listener.reads_saved or listener.reads_some):
+        listener = ParseListener()
+        parsed = _parse_with(listener, ["--no-partial-parse", *arguments])
+    found = listener.found()
+    if target and parsed.success:
+        partial_parse.write_warnings(target, found)
+    return parsed, found
+
+
+def _parse_with(listener: Listener, arguments: Sequence[str]) -> dbtRunnerResult:
+    with counted_by_parsing():
+        return dbtRunner(callbacks=[listener]).invoke(["parse", *arguments])
 
 
 def _not_parsed(done: dbtRunnerResult) -> NotParsed:
@@ -244,19 +264,9 @@ def by_machine(error: BaseException | None) -> bool:
     return False
 
 
-class _QuickLinker(Linker):  # type: ignore[misc]
-    """Looks for the cycle only when there is one: dbt's search begins anew at every node."""
-
-    def find_cycles(self) -> str | None:
-        if networkx.is_directed_acyclic_graph(self.graph):
-            return None
-        found: str | None = super().find_cycles()
-        return found
-
-
 def import_late() -> None:
     """Imports what a run would import otherwise, each anew."""
-    for name in (*IMPORTED_LATE, *(OURS_OF_KNOWN if __version__.startswith(KNOWN) else ())):
+    for name in IMPORTED_LATE:
         with suppress(ImportError):
             importlib.import_module(name)
 

@@ -16,15 +16,15 @@ FILLED = ("seed", "incremental")
 """Materializations that fill the table that is there, whatever columns it has."""
 
 
-def with_remedy(node: Any, status: str, message: str) -> str:
-    """The message of a node's error; with what repairs it, when its columns may have changed."""
+def remedy_of(node: Any, status: str, message: str) -> str:
+    """What repairs a node's error, when its columns may have changed; empty otherwise."""
     config = getattr(node, "config", None)
     filled = str(getattr(config, "materialized", "")) in FILLED
     if status != "error" or not filled or full_refresh(node) or "column" not in message:
-        return message
+        return ""
     if "full_refresh" in message:
-        return message  # dbt says it itself
-    return f"{message}\nIf the columns of {name_of(node)} changed, a full refresh repairs this."
+        return ""  # dbt says it itself
+    return f"If the columns of {name_of(node)} changed, a full refresh repairs this."
 
 
 def kept_definitions(warehouse: Warehouse, results: Iterable[Any]) -> Iterator[str]:

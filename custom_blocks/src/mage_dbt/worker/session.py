@@ -16,32 +16,50 @@ from datetime import datetime
 from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dbt.tracking
 from dbt.adapters.factory import get_adapter
 from dbt.flags import get_flags
 from dbt_common.events.base_types import EventMsg
+from dbt_common.events.contextvars import get_node_info
 from dbt_common.exceptions import DbtDatabaseError
 from google.protobuf.json_format import MessageToDict
 
-from mage_dbt.errors import did_you_mean
+from mage_dbt.clock import Clock
+from mage_dbt.lists import short_list
 from mage_dbt.plan import PlannedNode
+from mage_dbt.reason import words_first
 from mage_dbt.redaction import scrub, scrub_told
-from mage_dbt.run import PASSED
+from mage_dbt.run import PASSED, EventKind
 from mage_dbt.variables import to_yaml
 from mage_dbt.warehouse import Target, warehouse_of
-from mage_dbt.worker import EVENTS_FILE, Job, drops, session_names, short_list
+from mage_dbt.worker import EVENTS_FILE, Job, drops, server_errors, session_names, unmatched
 from mage_dbt.worker.batches import Batches
+from mage_dbt.worker.causes import Causes
 from mage_dbt.worker.chosen import Chosen, selecting
 from mage_dbt.worker.guard import SELECT_THEM, Guard, rows
-from mage_dbt.worker.nodes import WRITTEN, Unplanned, is_test, name_of, node_in, reads_of, runs
+from mage_dbt.worker.missing import Relations
+from mage_dbt.worker.nodes import (
+    WRITTEN,
+    Unplanned,
+    is_test,
+    materialized_as,
+    name_of,
+    node_in,
+    reads_of,
+    runs,
+)
 from mage_dbt.worker.project import QUIET, Project
 from mage_dbt.worker.reads import relations_read
 from mage_dbt.worker.reasons import has_operator, why_in, without_operators
-from mage_dbt.worker.remedies import kept_definitions, with_remedy
+from mage_dbt.worker.remedies import kept_definitions, remedy_of
 
 COUNTED = ("pass", "warn", "fail")
 """Statuses of tests that have counted their failures."""
+
+RUN_HOOKS = frozenset({"on-run-start", "on-run-end"})
+"""Tags that dbt gives to the hooks of projects."""
 
 AT_ONCE_SECONDS = 0.25
 """A turn that comes sooner was not waited for: what the plan says has just been looked up."""
@@ -66,7 +84,8 @@ class Session:
         self._task: Any = None
         self._unmatched: list[str] = []
         self._planned: dict[str, Any] = {}
-        self._statuses: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._causes = Causes(lambda one: reads_of(self._node(one)))
         self._chosen = Chosen(job, project.manifest) if job.nodes or job.models else None
         self._batches = Batches(job, project.manifest)
         self._warehouse = warehouse_of(self._manifest.metadata.adapter_type or "", self._query)
@@ -114,7 +133,7 @@ class Session:
         elif failed is not None and not isinstance(failed, Refused):
             raise failed
         elif not answered:
-            answer(refusal("selection", message_of(done.exception)))
+            answer(refusal("selection", *unmatched.refused(done.exception)))
 
     def _plan(self) -> dict[str, Any]:
         """The answer to the parent: nodes in order and warnings, or why it is refused."""
@@ -159,7 +178,9 @@ class Session:
                 for one, node in self._planned.items()
             ],
             "warnings": [
+                *self._project.differences,
                 *self._guard.news(lost),
+                *(self._granted(targets) if self._job.details and refreshes else ()),
                 *self._batches.warnings(self._planned.values()),
                 *(self._stale_sources() if self._job.details else ()),
             ],
@@ -169,7 +190,24 @@ class Session:
                 *([unknown] if unknown else ()),
             ],
             "threads": int(self._task.config.threads),
+            "hooks": self._hooks(),
+            "parse_warnings": self._project.warnings.to_json(),
         }
+
+    def _granted(self, targets: Mapping[str, Target]) -> Iterator[str]:
+        """What a full refresh takes from who may read its tables now."""
+        with suppress(DbtDatabaseError):
+            granted = self._warehouse.granted([*targets.values()])
+            yield from drops.not_granted_again(self._planned.values(), granted)
+
+    def _hooks(self) -> int:
+        """How many hooks this command runs at its start and its end."""
+        if not hasattr(self._task, "safe_run_hooks"):
+            return 0
+        return sum(
+            str(one.resource_type) == "operation" and bool(RUN_HOOKS.intersection(one.tags))
+            for one in self._manifest.nodes.values()
+        )
 
     def _look_again(self, waited: float) -> None:
         """At its turn: what depends on what will be dropped may have come while the run waited.
@@ -228,7 +266,7 @@ class Session:
 
     def _result(self, result: Any) -> None:
         """Tells what dbt has made of a node, unless its event has told it."""
-        if result.node.unique_id not in self._statuses:
+        if result.node.unique_id not in self._told:
             self._finished(
                 result.node,
                 str(result.status),
@@ -298,6 +336,11 @@ class Session:
     def _rerun_notes(self) -> Iterator[str]:
         """For a rerun: what is left out, what came since, and what runs beyond that."""
         yield from filter(None, (one.told(self._planned) for one in self._job.left_out))
+        if self._chosen and self._chosen.without:
+            yield (
+                f"The selector {self._chosen.without} is not at {self._job.commit[:7]}: what came "
+                "since the first run is left out."
+            )
         for one in self._job.nodes:
             if one not in self._planned and isinstance(self._node(one), Unplanned):
                 yield f"{one.split('.')[2]} is disabled with these variables: left out."
@@ -305,7 +348,7 @@ class Session:
             if self._project.path_of(node) in self._job.added and not is_test(node):
                 read = [self._label(up) for up in reads_of(node) if up in self._planned]
                 if read:
-                    yield f"{self._label(one)} was added since and reads {', '.join(read)}."
+                    yield f"{self._label(one)} was added since and reads {short_list(read)}."
         along = [
             one for one in (self._chosen.along if self._chosen else ()) if one in self._planned
         ]
@@ -332,7 +375,9 @@ class Session:
             done = self._project.invoke(["source", "freshness", *self._common])
         results = getattr(done.result, "results", None) or []
         return [
-            _staleness(one) for one in results if str(one.status) not in ("pass", "success")
+            _staleness(one, self._job.zone)
+            for one in results
+            if str(one.status) not in ("pass", "success")
         ] or (
             []
             if results
@@ -355,7 +400,7 @@ class Session:
             node=node.unique_id,
             name=name_of(node),
             type=str(node.resource_type),
-            materialized=str(getattr(node.config, "materialized", "")),
+            materialized=materialized_as(node),
             relation=(getattr(node, "relation_name", None) or "") if writes else "",
             depends_on=tuple(reads_of(node)),
             fqn=".".join(node.fqn),
@@ -395,11 +440,6 @@ class Session:
             return rows(adapter, sql)
 
     def _nothing_matches(self, wrong: list[str]) -> dict[str, Any]:
-        names = [
-            name_of(node)
-            for node in self._manifest.nodes.values()
-            if str(node.resource_type) in ("model", "seed", "snapshot")
-        ]
         for one in wrong:
             name = without_operators(one)
             if any(
@@ -419,14 +459,8 @@ class Session:
                 f"The selection matches nothing to {self._job.command}: {asked}.",
                 "",
             )
-        hints = [did_you_mean(one.strip("+@*"), names) for one in wrong]
-        quoted = ", ".join(f'"{one}"' for one in wrong)
-        return refusal(
-            "selection",
-            f"No model {quoted} in dbt-metric at {self._job.commit[:7]}.",
-            " ".join(dict.fromkeys(hint for hint in hints if hint))
-            or "The list of models shows every name.",
-        )
+        where = f"in dbt-metric at {self._job.commit[:7]}"
+        return refusal("selection", *unmatched.told(wrong, self._manifest, where))
 
     def _hear(self, event: EventMsg) -> None:
         """dbt calls this in the thread of a node, and takes what it raises for the node's error. So
@@ -471,6 +505,10 @@ class Session:
             self._batches.named(event.data.description)
         elif event.info.level == "warn" and not hasattr(event.data, "node_info"):
             self._tell("log", level="warn", text=event.info.msg)
+        elif name == "JinjaLogWarning":  # of a model's own: `exceptions.warn`
+            node = str((get_node_info() or {}).get("unique_id", ""))  # of this thread
+            text = f"{self._label(node)}: {event.info.msg}" if node else event.info.msg
+            self._tell("log", level="warn", text=text)
 
     def _started(self, unique_id: str, more: Mapping[str, Any]) -> None:
         self._tell(
@@ -484,9 +522,7 @@ class Session:
     def _interrupted(self) -> bool:
         """Whether dbt is failing fast: what is under way then is ended, and told as an error first
         (`server closed the connection`), and in the results as skipped."""
-        return bool(get_flags().FAIL_FAST) and any(
-            one not in PASSED | {"skipped"} for one in self._statuses.values()
-        )
+        return bool(get_flags().FAIL_FAST) and self._causes.any_failed
 
     def _finished(
         self,
@@ -509,12 +545,14 @@ class Session:
             status=status,
             seconds=round(seconds, 3),
             rows=failures if is_test else rows_of(response),
-            message=with_remedy(node, status, message),
+            message=self._reason(node, status, message),
             because=self._because(node) if status == "skipped" else "",
             relation=getattr(node, "relation_name", None) or "",
+            materialized=materialized_as(node),
             **more,
         )
-        self._statuses[node.unique_id] = status
+        self._told.add(node.unique_id)
+        self._causes.finished(node.unique_id, status)
 
     def _compiled(self, unique_id: str) -> str:
         """Where dbt writes a node's compiled SQL, from the run's folder; empty for a seed."""
@@ -524,57 +562,54 @@ class Session:
         return str(node.get_target_write_path("target", "compiled"))
 
     def _because(self, node: Any) -> str:
-        """What failed nearest to it: a unit test of its own, a node it reads, a test on one; or a
-        hook at the start, after which dbt may skip everything."""
-        seen: set[str] = set()
-        line = [node.unique_id, *reads_of(node)]
-        while line:
-            upstream = line.pop(0)
-            if upstream in seen:
-                continue
-            seen.add(upstream)
-            for suspect in (upstream, *self._tests_of.get(upstream, ())):
-                if self._statuses.get(suspect, "success") not in PASSED | {"skipped"}:
-                    return self._label(suspect)
-            line += reads_of(self._node(upstream))
-        hooks = (one for one in list(self._statuses) if one.startswith("operation."))
-        return next((self._label(one) for one in hooks if self._statuses[one] not in PASSED), "")
+        cause = self._causes.of(node.unique_id)
+        return self._label(cause) if cause else ""
+
+    def _reason(self, node: Any, status: str, message: str) -> str:
+        """What dbt says of a node, the words that it quotes first; and what is to be done."""
+        if status in PASSED:
+            return message
+        remedies = (
+            remedy_of(node, status, message),
+            self._relations_missing(message) if status == "error" else "",
+        )
+        return "\n\n".join(filter(None, (words_first(message), *remedies)))
+
+    def _relations_missing(self, message: str) -> str:
+        error = server_errors.last_in(message)
+        return self._relations.remedy(error) if error else ""
 
     @cached_property
-    def _tests_of(self) -> dict[str, list[str]]:
-        """The planned tests on each node; asked for only after `plan`."""
-        tests: dict[str, list[str]] = {}
-        for one in self._planned.values():
-            if str(one.resource_type) in ("test", "unit_test"):
-                for parent in reads_of(one):
-                    tests.setdefault(parent, []).append(one.unique_id)
-        return tests
+    def _relations(self) -> Relations:
+        built = (one for one in self._manifest.nodes.values() if str(one.resource_type) in WRITTEN)
+        return Relations(built, self._manifest.sources.values(), self._warehouse.folding)
 
     def _label(self, unique_id: str) -> str:
         node = self._node(unique_id)
         return unique_id if isinstance(node, Unplanned) else name_of(node)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        told = {"at": time.time(), "kind": kind, **data}
+        told = {"at": time.time(), "kind": EventKind(kind), **data}
         self._events.write(json.dumps(scrub_told(told)) + "\n")
 
 
-def _staleness(result: Any) -> str:
+def _staleness(result: Any, zone: str) -> str:
     """One sentence on a source that is not fresh, or of which dbt cannot tell."""
     name = f"{result.node.source_name}.{result.node.name}"
     newest = getattr(result, "max_loaded_at", None)
+    if newest is not None and newest.year == 1:  # dbt's way to say so
+        return f"The source {name} is stale: it has no rows."
     if newest is None:
         return (
             f"dbt could not tell how fresh the source {name} is: {result.message or result.status}"
         )
     hours = result.age / 3600
-    return (
-        f"The source {name} is stale: its newest row is {hours:.0f} h old ({newest:%d %B %H:%M})."
-    )
+    when = Clock(ZoneInfo(zone)).say_with_zone(newest)
+    return f"The source {name} is stale: its newest row is {hours:.0f} h old ({when})."
 
 
 def message_of(error: BaseException | None) -> str:
-    return scrub(str(error).strip()) if error else "dbt gave no reason."
+    return words_first(scrub(str(error).strip())) if error else "dbt gave no reason."
 
 
 def rows_of(response: Mapping[str, Any]) -> int | None:

@@ -14,7 +14,6 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,12 +29,13 @@ from mage_dbt.home import Home
 from mage_dbt.plan import Plan
 from mage_dbt.settings import Settings
 from mage_dbt.variables import from_json, to_yaml
-from mage_dbt.worker import Job
+from mage_dbt.worker import Job, partial_parse
 from mage_dbt.worker.cold import ColdWorker, dbt_environment
 from mage_dbt.worker.fork_server_process import ForkServers
 from mage_dbt.worker.forker import ParentGone
 from mage_dbt.worker.parent_process import Parent, Task
 from mage_dbt.worker.process import LOG_FILE, ProcessWorker
+from mage_dbt.worker.started import Started
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Warm:
         self._most = settings.runner_warm_parents
         self._most_memory = settings.runner_warm_memory_mb * MEGABYTE
         self._folder = home.warm
-        self._servers = ForkServers(str(home.warm))
+        self.fork_servers = ForkServers(str(home.warm))
         self._guard = threading.Lock()
         self._places: dict[Key, _Place] = {}
         self._begun_at: dict[Key, float] = {}
@@ -155,7 +155,7 @@ class Warm:
     def begin(self) -> None:
         """Has dbt imported in the background, for the first parent."""
         with suppress(SettingError):  # a secret cannot be read: each run says so
-            self._servers.begin(dbt_environment(os.environ))
+            self.fork_servers.begin(dbt_environment(os.environ))
 
     def worker(self, job: Job) -> WarmWorker:
         return WarmWorker(job, self)
@@ -163,7 +163,7 @@ class Warm:
     def prepare(self, task: Task, folder: Path, environment: Mapping[str, str]) -> Parent:
         """A parent that parses a commit for the first time; ends with the `with` it is taken by,
         unless it is kept for `adopt`."""
-        return Parent(task, environment, folder, str(folder), self._servers)
+        return Parent(task, environment, folder, str(folder), self.fork_servers)
 
     def adopt(self, key: Key, parent: Parent) -> None:
         """From now on jobs with this key fork from this parent, which has parsed."""
@@ -251,7 +251,7 @@ class Warm:
             places = list(self._places.values())
         for one in places:
             one.parent.add_done_callback(_close_when_there)
-        self._servers.close()
+        self.fork_servers.close()
 
     def _make_room(self) -> None:
         """Ends parents that were not used for the longest time until one more may come.
@@ -288,9 +288,7 @@ class Warm:
             with self.parsing:
                 target = folder / "target"
                 target.mkdir(parents=True)
-                partial = parsed / "partial_parse.msgpack"
-                if partial.exists():
-                    shutil.copy(partial, target)
+                partial_parse.bring(parsed, target)
                 arguments = (
                     *key.dbt_arguments,
                     *("--target-path", str(target), "--log-path", str(folder / "logs")),
@@ -301,7 +299,7 @@ class Warm:
                 if now != key:
                     raise ParentGone("profile or environment have changed just now")
                 name = str(parsed.parent)
-                parent = Parent(task, environment, folder, name, self._servers, tidy)
+                parent = Parent(task, environment, folder, name, self.fork_servers, tidy)
                 told = parent.told.result()
             if told["failed"]:
                 raise ParentGone(f"dbt could not parse: {told['message']}")
@@ -422,18 +420,8 @@ class WarmWorker:
 
 
 def _forked(job: Job, parent: Parent) -> ProcessWorker:
-    orders, child_end = socket.socketpair()
-    reading, writing = os.pipe()
-    try:
-        with child_end, (job.folder / LOG_FILE).open("ab") as out:
-            child = parent.fork(job.folder, [child_end.fileno(), writing, out.fileno()])
-    except BaseException:
-        orders.close()  # a child that nobody heard of ends with it
-        os.close(reading)
-        raise
-    finally:
-        os.close(writing)
-    return ProcessWorker(job, child, orders, os.fdopen(reading))
+    with (job.folder / LOG_FILE).open("ab") as log:
+        return ProcessWorker(job, Started.by(lambda given: parent.fork(job.folder, given), log))
 
 
 class _Turn:

@@ -72,6 +72,10 @@ def tool(settings: Settings, home: Home, arguments: list[str]) -> None:
     _hand_over(home, DBT, ["-m", "mage_dbt.cli", *arguments])
 
 
+def dbt(settings: Settings, home: Home, arguments: list[str]) -> None:
+    _hand_over(home, DBT, ["-m", "mage_dbt.workspace.dbt_itself", *arguments])
+
+
 def rotate(settings: Settings, home: Home, arguments: list[str]) -> None:
     _hand_over(home, DBT, ["-m", "mage_dbt.workspace.rotate", *arguments])
 
@@ -121,6 +125,7 @@ def write_locks(settings: Settings, home: Home, arguments: list[str]) -> None:
 VERBS: dict[str, Callable[[Settings, Home, list[str]], None]] = {
     "start": start,
     "tool": tool,
+    "dbt": dbt,
     "rotate": rotate,
     "backup": backup,
     "restore": restore,

@@ -24,10 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mage_dbt.errors import MachineError
 from mage_dbt.home import Home
+from mage_dbt.redaction import without_credentials
 from mage_dbt.settings import CHECKOUT
 from mage_dbt.workspace.disk import require_room
 from mage_dbt.workspace.progress import Progress
@@ -420,7 +420,7 @@ def _from_pip(config: str) -> Mapping[str, str]:
 
 def _install_error(command: list[str], said: str) -> MachineError:
     # Arguments are ours and hold no secret; a URL in the output may.
-    lines = [_without_password(line) for line in said.strip().splitlines()][-12:]
+    lines = [without_credentials(line) for line in said.strip().splitlines()][-12:]
     hint = ""
     if "No space left" in said or "os error 28" in said:
         hint = "The disk is full: make room, or set WORKSPACE_HOME to another disk."
@@ -430,11 +430,3 @@ def _install_error(command: list[str], said: str) -> MachineError:
         hint = "The package index could not be reached, or lacks the package; see pip's settings."
     name = " ".join([Path(command[0]).name, *command[1:3]])
     return MachineError("\n".join([f"`{name}` failed:", *lines, ""]), hint)
-
-
-def _without_password(line: str) -> str:
-    def shorten(match: re.Match[str]) -> str:
-        parts = urlsplit(match[0])
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-    return re.sub(r"https?://[^\s'\"<>]+", shorten, line)

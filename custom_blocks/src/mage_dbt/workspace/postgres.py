@@ -36,6 +36,7 @@ from mage_dbt.database_url import without_password
 from mage_dbt.errors import MachineError, SettingError
 from mage_dbt.home import Home
 from mage_dbt.ledger.migrate import migrate
+from mage_dbt.redaction import hide, scrub, secrets_in
 from mage_dbt.workspace.keeper import Order
 from mage_dbt.workspace.secret_files import new_secret, read_or_make, replace_secret
 from mage_dbt.workspace.supervisor import Program
@@ -392,8 +393,9 @@ def prepare_given(url: str) -> None:
                         sql.SQL("create schema if not exists {}").format(sql.Identifier(schema))
                     )
     except psycopg.Error as error:
+        hide(*secrets_in(url))
         raise SettingError(
-            f"WORKSPACE_DATABASE_URL ({without_password(url)}) cannot be used: {error}"
+            f"WORKSPACE_DATABASE_URL ({without_password(url)}) cannot be used: {scrub(str(error))}"
         ) from None
 
 

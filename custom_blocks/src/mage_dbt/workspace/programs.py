@@ -19,9 +19,13 @@ from mage_dbt.mage import probe, process
 from mage_dbt.settings import Settings
 from mage_dbt.workspace.environments import MAGE, python_of
 from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.supervisor import Program
+from mage_dbt.workspace.supervisor import Liveness, Program
 
 ANSWER_SECONDS = 5.0
+
+MAGE_SILENCE = 120.0
+"""Seconds without any answer after which Mage hangs: a page with a large output takes its only
+thread for tens of seconds."""
 
 # Without LC_ALL: in the plain C locale Python cannot read where this package is installed from when
 # that path is not ASCII. Left alone, Python chooses C.UTF-8 by itself.
@@ -97,6 +101,7 @@ def mage(settings: Settings, home: Home, databases: Databases) -> Program:
         environment=environment,
         probe=lambda: probe.missing(settings, home),
         patience=180.0,
+        liveness=Liveness(lambda seconds: probe.answers(settings, home, seconds), MAGE_SILENCE),
     )
 
 

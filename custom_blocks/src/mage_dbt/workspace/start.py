@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import psutil
 import psycopg
 
 from mage_dbt import report, secret_values
 from mage_dbt.client import RunnerClient
+from mage_dbt.clock import Clock
 from mage_dbt.database_url import for_mage
 from mage_dbt.errors import (
     MachineError,
@@ -246,7 +250,9 @@ class Start:
             if status["live"]:
                 return dict(status["live"])
             broken, sync = status["broken"], status["sync"] or {}
-            wrong = broken["message"] if broken else sync.get("error", "")
+            wrong = sync.get("error", "")
+            if broken:
+                wrong = f"{broken['message']} {broken['hint']}"
             if wrong and wrong != told:
                 told = wrong
                 self._progress.say(f"No commit can be built yet: {wrong}")
@@ -256,7 +262,7 @@ class Start:
         patience = ONCE_PATIENCE if self._once else float("inf")
         live = wait_for("a commit that can be built", probe, patience, self._progress)
         self._progress.say(
-            f"Commit {live['sha'][:7]} is ready: {live['models']} models, dbt {live['dbt_version']}"
+            f"Commit {live['sha'][:7]} is ready: {live['holds']}, dbt {live['dbt_version']}"
         )
 
     def _build(self, client: RunnerClient) -> int:
@@ -303,8 +309,13 @@ class Start:
         if live:
             self._progress.say(f"Live commit {live['sha'][:7]}: {live['subject']}")
         if broken:
-            self._progress.say(f"The newest commit cannot be built: {broken['message']}")
-        self._progress.say(f"Next morning build: {status['next_morning']}")
+            self._progress.say(
+                f"The newest commit cannot be built: {broken['message']} {broken['hint']}"
+            )
+        morning = Clock(ZoneInfo(self._settings.daily_build_timezone)).say_with_zone(
+            datetime.fromisoformat(status["next_morning"])
+        )
+        self._progress.say(f"Next morning build: {morning}")
 
     def _say_who_is_told(self, client: RunnerClient) -> None:
         try:
@@ -359,8 +370,8 @@ def main() -> int:
         return 130
 
 
-def _print(line: str) -> None:
-    print(line, flush=True)
+def _print(text: str, level: int = logging.INFO) -> None:
+    print(text, flush=True)
 
 
 def stop_on_signals() -> None:

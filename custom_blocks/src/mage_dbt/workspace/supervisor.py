@@ -1,4 +1,4 @@
-"""Starts the workspace's processes, starts again what dies, and stops them all.
+"""Starts the workspace's processes, starts again what dies or hangs, and stops them all.
 
 Each is the child of a keeper (keeper.py), which sees to it that nothing survives. One thread here
 watches one keeper. What each process is doing is written to `processes.json` for `status`.
@@ -43,7 +43,8 @@ PROBE_SECONDS = 10.0
 class Program:
     """A process to keep running. `probe` returns nothing when it answers, else what is missing;
     `patience` is the seconds it may take until it does. `renew` gives the environment as it is now,
-    asked before each start, so that a process that starts again finds secrets as they are now."""
+    asked before each start, so that a process that starts again finds secrets as they are now.
+    With `liveness` it is ended and started again when it hangs."""
 
     name: str
     order: Order
@@ -51,6 +52,17 @@ class Program:
     probe: Callable[[], str]
     patience: float = 60.0
     renew: Callable[[], Mapping[str, str]] | None = None
+    liveness: Liveness | None = None
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """How a process that hangs is told from one that is slow. `answers` puts one question, waits
+    for so many seconds, and says whether there was an answer, of any kind; one that answers nothing
+    for `seconds` hangs."""
+
+    answers: Callable[[float], bool]
+    seconds: float
 
 
 @dataclass
@@ -187,11 +199,16 @@ class Supervisor:
             return program.environment
 
     def _watch(self, kept: _Kept, began: float) -> int:
-        """Waits for the keeper's end, asking now and then whether its process answers."""
+        """Waits for the keeper's end, asking now and then whether its process answers.
+
+        One that does not is ended when it hangs: only after it has answered, so never while it
+        starts, and only when no question is answered however late, so never when it is slow.
+        """
         assert kept.keeper is not None
         next_probe = 0.0
+        silence: _Silence | None = None
         while kept.keeper.poll() is None and not self._stopping.wait(0.2):
-            if time.monotonic() < next_probe:
+            if time.monotonic() < next_probe or (silence and silence.lasts):
                 continue
             _cut(kept.log)
             kept.seen = kept.program.probe()
@@ -204,6 +221,19 @@ class Supervisor:
                 kept.answered.set()
             elif kept.seen and kept.state == "up":
                 self._note(kept, "not answering")
+            if kept.state != "not answering" or kept.program.liveness is None:
+                silence = None
+            elif silence is None or silence.broken:
+                silence = _Silence(kept.program.liveness)
+            elif silence.is_over:
+                self._progress.say(
+                    f"{kept.program.name} has answered nothing for "
+                    f"{kept.program.liveness.seconds:.0f} s ({kept.seen}); it is ended"
+                )
+                self._tell(kept)
+                break
+            else:
+                silence.ask()
         status = kept.keeper.wait()
         if status < 0:
             # The keeper itself was killed, so what it kept is still there.
@@ -230,6 +260,38 @@ class Supervisor:
                 aside.rename(self._home.processes)
             except OSError as error:  # a full disk must not end the watching
                 self._progress.say(f"Cannot write {self._home.processes}: {error.strerror}")
+
+
+class _Silence:
+    """A process that does not answer in time is asked once more, with patience.
+
+    Meanwhile nobody asks anything else: what is asked and given up waits there all the same, and
+    would make a slow process slower.
+    """
+
+    def __init__(self, liveness: Liveness) -> None:
+        self._liveness = liveness
+        self._since = time.monotonic()
+        self.ask()
+
+    def ask(self) -> None:
+        self.broken = False
+        # In a thread of its own: whoever watches must hear of the process's end meanwhile.
+        self._asked = threading.Thread(target=self._question, daemon=True)
+        self._asked.start()
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the question still waits for its answer."""
+        return self._asked.is_alive()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing has come for so long that the process hangs."""
+        return time.monotonic() - self._since >= self._liveness.seconds
+
+    def _question(self) -> None:
+        self.broken = self._liveness.answers(self._liveness.seconds)
 
 
 def _cut(log: Path) -> None:

@@ -11,14 +11,17 @@ import json
 import time
 from typing import Any
 
-from mage_dbt.identity.person import Person
+from mage_dbt.identity.person import OURS, Person
 from mage_dbt.identity.role import Role
 
-RUNNER = Person("runner@workspace.invalid", Role.OWNER)
+RUNNER = Person(f"runner{OURS}", Role.OWNER)
 """The workspace's own runner, where Mage wants a user."""
 
 ASKED_BY = "asked_by"
 """The variable that tells a block who has asked for its run."""
+
+CANCELLED_BY = "cancelled_by"
+"""The variable that tells the runner who has cancelled a pipeline run."""
 
 IN_MAGE = {
     Role.VIEWER: "Viewer",
@@ -75,12 +78,19 @@ def _find(person: Person) -> Any:
     return user
 
 
-def with_name(payload: dict[str, Any], user: Any) -> dict[str, Any]:
-    """What somebody asks Mage to run, with the person's name among the variables. A claim, like
-    everything a block says; a schedule has the name of who made it."""
-    if user is None or user.email == RUNNER.name:
-        return payload
-    return payload | {"variables": {**(payload.get("variables") or {}), ASKED_BY: user.email}}
+def by_hand(payload: dict[str, Any], user: Any) -> dict[str, Any]:
+    """What somebody asks Mage to run on one of its pages, with the person's name among the
+    variables. A claim, like everything a block says; a trigger has the name of who made it. Without
+    a login the name is empty, and still says that it was no schedule of ours (`mage/begun.py`)."""
+    named = user is not None and user.email != RUNNER.name
+    variables = {ASKED_BY: "", **(payload.get("variables") or {})}
+    return payload | {"variables": variables | ({ASKED_BY: user.email} if named else {})}
+
+
+def cancels(run: Any, user: Any) -> None:
+    """Notes on a pipeline run who cancels it, for the runner, which then ends the run itself."""
+    if user is not None and user.email != RUNNER.name:
+        run.update(variables={**(run.variables or {}), CANCELLED_BY: user.email})
 
 
 def cookie() -> str:

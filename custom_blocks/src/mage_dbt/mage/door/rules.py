@@ -1,7 +1,8 @@
 """What of Mage answers, and to whom. What is not listed here does not answer.
 
 Paths are looked at as Mage's router sees them, undecoded; one that could be read in two ways is
-refused before. Mage's own checks come after these: both must agree.
+refused before, and so is one that begins at the machine's root once it is decoded to the end, which
+Mage does. Mage's own checks come after these: both must agree.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from mage_dbt.identity.role import Role
+from mage_dbt.mage.door.parameters import DEEPEST_ENCODING
 
 READING = ("GET", "HEAD")
 
@@ -52,15 +54,19 @@ PAGES = (
 )
 """The first part of the pages' addresses."""
 
+SIGN_IN = "/sign-in"
+"""Mage's own form; whoever is here is signed in already."""
+
 STATIC = ("_next", "favicon.ico", "fonts", "images", "monaco-editor")
 
 RAW_TRIGGER = re.compile(r"/api/pipeline_schedules/[^/]+/(api_trigger/?|pipeline_runs/[^/]+/?)")
 """Starts a pipeline for whoever has its token, without a person: for the runner alone."""
 
-DEEPEST_ENCODING = 3
-"""Times a path may have been encoded; Mage's pages do it twice at most."""
-
 UNREADABLE = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\]")
+"""In a path as it comes."""
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+"""In a path that has been decoded."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,23 @@ def refusal(method: str, path: str, role: Role, runner: bool = False) -> Refusal
     return None
 
 
+def is_page(path: str) -> bool:
+    """Whether this is the address of a page, which may be opened from anywhere."""
+    return path[1:].split("/", 1)[0] in (*PAGES, SIGN_IN[1:])
+
+
+def is_mages_own(path: str) -> bool:
+    """Whether what answers there is a file that Mage brings, the same for everybody."""
+    return is_page(path) or path[1:].split("/", 1)[0] in STATIC
+
+
 def _is_ambiguous(path: str) -> bool:
-    """Empty parts as it stands, and dots at any depth of encoding; a slash at the end is none."""
-    if path != "/" and (not path.startswith("/") or "//" in path):
+    """Empty parts, which a path from the root has too, dots and control characters, at any depth
+    of encoding; a slash at the end is none."""
+    if not path.startswith("/"):
         return True
     for _ in range(DEEPEST_ENCODING):
-        if "\\" in path or "\x00" in path or {".", ".."} & set(path.split("/")):
+        if "//" in path or UNPRINTABLE.search(path) or {".", ".."} & set(path.split("/")):
             return True
         path, before = unquote(path), path
         if path == before:

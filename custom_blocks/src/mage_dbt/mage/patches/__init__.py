@@ -19,7 +19,8 @@ from mage_dbt.errors import MachineError
 from mage_dbt.mage.patches import (
     dbt_blocks,
     people,
-    tokens,
+    refusals,
+    triggers,
     web_application,
     web_socket,
     worker_pool,
@@ -39,7 +40,8 @@ PATCHES = (
     *web_application.PATCHES,
     *web_socket.PATCHES,
     *people.PATCHES,
-    *tokens.PATCHES,
+    *triggers.PATCHES,
+    *refusals.PATCHES,
 )
 
 
@@ -83,7 +85,8 @@ def _patched(path: Path, patch: Patch) -> str:
         if text.count(edit.old) != 1:
             raise MachineError(f"A patch of {path} does not fit.", f"It begins {edit.old[:60]!r}.")
         text = text.replace(edit.old, edit.new)
-    compile(text, str(path), "exec")
+    if path.suffix == ".py":
+        compile(text, str(path), "exec")
     return text
 
 

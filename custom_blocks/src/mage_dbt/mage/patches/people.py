@@ -29,7 +29,7 @@ PATCHES = (
             ),
         ),
     ),
-    # It forgets who begins a run; a block is told by a variable.
+    # It forgets who begins a run, which a block is told by a variable, and who cancels one.
     Patch(
         "api/resources/PipelineRunResource.py",
         "12685fff26b8596597d4d9e92bfacf3992278a702a6ca1f511b86d96739af833",
@@ -38,23 +38,35 @@ PATCHES = (
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
                 "        from mage_dbt.mage.door import people\n"
-                "        payload = people.with_name(payload, user)\n"
+                "        payload = people.by_hand(payload, user)\n"
                 "        pipeline_schedule = kwargs.get('parent_model')\n\n"
                 "        repo_path = get_repo_path(user=user)\n",
             ),
+            Edit(
+                "        elif PipelineRun.PipelineRunStatus.CANCELLED == payload.get('status'):\n",
+                "        elif PipelineRun.PipelineRunStatus.CANCELLED == payload.get('status'):\n"
+                "            from mage_dbt.mage.door import people\n"
+                "            people.cancels(self.model, self.current_user)\n",
+            ),
+            Edit(
+                "            self.model.refresh()\n",
+                "            self.model.refresh()\n"
+                "            from mage_dbt.mage import triggers\n"
+                "            told = triggers.retried(self.model.variables, self.current_user)\n"
+                "            self.model.update(variables=told)\n",
+            ),
         ),
     ),
+    # The same where a run is begun again: its variables, and its trigger, come from the page.
     Patch(
-        "api/resources/PipelineScheduleResource.py",
-        "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
+        "api/resources/PipelineResource.py",
+        "58e2de0dde392c11a6601f3f285919d25a9c5d41a63dfabe373075715733d9d3",
         (
             Edit(
-                "        pipeline = kwargs['parent_model']\n"
-                "        payload['pipeline_uuid'] = pipeline.uuid\n",
-                "        from mage_dbt.mage.door import people\n"
-                "        payload = people.with_name(payload, user)\n"
-                "        pipeline = kwargs['parent_model']\n"
-                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+                "                retry_pipeline_run(run, repo_path)\n",
+                "                from mage_dbt.mage.door import people\n"
+                "                run = people.by_hand(run, self.current_user)\n"
+                "                retry_pipeline_run(run, repo_path)\n",
             ),
         ),
     ),

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from dbt.adapters.sql.connections import SQLConnectionManager
 from dbt.contracts.graph.manifest import Manifest
+
+from mage_dbt.worker.patches.patch import Patch
 
 LISTING = frozenset(
     (
@@ -50,14 +51,6 @@ class PlainRows:
             for macro in manifest.macros.values()
         )
         self._here = threading.local()
-        here, original = self._here, SQLConnectionManager.get_result_from_cursor.__func__
-
-        def result(manager: type[Any], cursor: Any, limit: int | None) -> Any:
-            if not getattr(here, "asked", False) or limit or cursor.description is None:
-                return original(manager, cursor, limit)
-            return _Rows(cursor.fetchall())
-
-        SQLConnectionManager.get_result_from_cursor = classmethod(result)
 
     @contextmanager
     def asked_for(self) -> Iterator[None]:
@@ -67,3 +60,24 @@ class PlainRows:
             yield
         finally:
             self._here.asked = False
+
+    def patches(self) -> tuple[Patch, ...]:
+        return (
+            Patch(
+                "dbt.adapters.sql.connections:SQLConnectionManager.get_result_from_cursor",
+                self._result,
+                sources=("a0a82371f657c2d1",),
+                why="Every answer becomes a table, cell by cell, to find the types of its columns; "
+                "of the lists of relations only the rows are taken.",
+            ),
+        )
+
+    def _result(self, original: Any) -> Any:
+        here = self._here
+
+        def result(manager: type[Any], cursor: Any, limit: int | None) -> Any:
+            if not getattr(here, "asked", False) or limit or cursor.description is None:
+                return original(manager, cursor, limit)
+            return _Rows(cursor.fetchall())
+
+        return result

@@ -14,6 +14,8 @@ from dbt.contracts.graph.manifest import Manifest
 from dbt.graph.selector import NodeSelector
 from dbt.graph.selector_methods import QualifiedNameSelectorMethod
 
+from mage_dbt.worker.patches.patch import Patch
+
 WILDCARDS = frozenset("*?[]")
 
 
@@ -52,54 +54,83 @@ class Names:
             yield one, self._nodes[one]
 
 
-class Selector:
+class Selection:
     """Makes dbt's selection on this manifest quick. Of each process there is at most one."""
 
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._names: Names | None = None
         self._known: dict[int, tuple[Any, set[str], set[str]]] = {}
-        self._criteria = NodeSelector.get_nodes_from_criteria
-        self._search = QualifiedNameSelectorMethod.search
-        ours = self
-
-        def criteria(selector: NodeSelector, spec: Any) -> tuple[set[str], set[str]]:
-            return ours._of_criteria(selector, spec)
-
-        def search(method: Any, included: set[str], selector: str) -> Iterator[str]:
-            return ours._named(method, included, selector)
-
-        NodeSelector.get_nodes_from_criteria = criteria
-        QualifiedNameSelectorMethod.search = search
 
     def learn(self, nodes: Collection[str]) -> None:
         """Looks at all these nodes of the graph, once for all selections in this process."""
         method = QualifiedNameSelectorMethod(self._manifest, None, [])
         self._names = Names(method.non_source_nodes(set(nodes)))
-        member = NodeSelector._is_graph_member
-        selector = NodeSelector.__new__(NodeSelector)
-        selector.manifest = self._manifest
-        enabled = frozenset(one for one in nodes if member(selector, one))
-        NodeSelector._is_graph_member = enabled.__contains__
 
     def begin(self) -> None:
         """Another command: what the one before selected is forgotten."""
         self._known.clear()
 
-    def _of_criteria(self, selector: NodeSelector, spec: Any) -> tuple[set[str], set[str]]:
-        """Once for each criterion of a command; `build` asks three times. One that finds nothing is
-        asked each time: dbt may have logged why."""
-        known = self._known.get(id(spec))
-        if known is None or known[0] is not spec:
-            known = (spec, *self._criteria(selector, spec))
-            if known[1]:
-                self._known[id(spec)] = known
-        return set(known[1]), set(known[2])
+    def patches(self) -> tuple[Patch, ...]:
+        return (
+            Patch(
+                "dbt.graph.selector:NodeSelector.get_nodes_from_criteria",
+                self._of_criteria,
+                sources=("e4b404d280c35b30",),
+                why="`build` works out each criterion three times.",
+            ),
+            Patch(
+                "dbt.graph.selector_methods:QualifiedNameSelectorMethod.search",
+                self._named,
+                sources=("b1164f363ff0b796", "e9df7aaa78db3c70"),
+                why="A name is compared with every node; an index by name and folder says which it "
+                "may mean, and dbt decides.",
+                relies_on=(
+                    "dbt.graph.selector_methods:QualifiedNameSelectorMethod.node_is_match",
+                    "dbt.graph.selector_methods:SelectorMethod.non_source_nodes",
+                    "dbt.graph.selector_methods:is_selected_node",
+                ),
+            ),
+        )
 
-    def _named(self, method: Any, included: Collection[str], selector: str) -> Iterator[str]:
-        if self._names is None or method.manifest is not self._manifest or WILDCARDS & {*selector}:
-            yield from self._search(method, included, selector)
-            return
-        for one, node in self._names.perhaps(selector):
-            if one in included and method.node_is_match(selector, node.fqn, node.is_versioned):
-                yield one
+    def learned(self, nodes: Collection[str]) -> Patch:
+        """The one that needs to know all nodes of the graph."""
+
+        def member(original: Any) -> Any:
+            selector = NodeSelector.__new__(NodeSelector)
+            selector.manifest = self._manifest
+            return frozenset(one for one in nodes if original(selector, one)).__contains__
+
+        return Patch(
+            "dbt.graph.selector:NodeSelector._is_graph_member",
+            member,
+            sources=("79670ae8e72e6014", "98097345a73224d3"),
+            why="Every node of the graph is looked at to learn which are enabled, three times.",
+        )
+
+    def _of_criteria(self, original: Any) -> Any:
+        """Once for each criterion of a command. One that finds nothing is asked each time: dbt may
+        have logged why."""
+
+        def criteria(selector: NodeSelector, spec: Any) -> tuple[set[str], set[str]]:
+            known = self._known.get(id(spec))
+            if known is None or known[0] is not spec:
+                known = (spec, *original(selector, spec))
+                if known[1]:
+                    self._known[id(spec)] = known
+            return set(known[1]), set(known[2])
+
+        return criteria
+
+    def _named(self, original: Any) -> Any:
+        def search(method: Any, included: Collection[str], selector: str) -> Iterator[str]:
+            names = self._names
+            other = method.manifest is not self._manifest
+            if names is None or other or WILDCARDS & {*selector}:
+                yield from original(method, included, selector)
+                return
+            for one, node in names.perhaps(selector):
+                if one in included and method.node_is_match(selector, node.fqn, node.is_versioned):
+                    yield one
+
+        return search

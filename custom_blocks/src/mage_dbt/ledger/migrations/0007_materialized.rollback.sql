@@ -1,0 +1,1 @@
+alter table ledger.node_result drop column materialized;

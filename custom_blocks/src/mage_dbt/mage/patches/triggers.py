@@ -1,0 +1,127 @@
+"""Triggers: who made one, what of ours cannot be changed, when one is used up; a trigger's token,
+which nobody needs to see, and its name, which proves nothing."""
+
+from mage_dbt.mage.patches.edit import Edit, Patch
+
+CHUNKS = "server/frontend_dist/_next/static/chunks"
+
+PATCHES = (
+    Patch(
+        "orchestration/db/models/schedules.py",
+        "8af9d9faebb6f65565173a3035c8ceb57ead7f3de66b419200756d1bc7aa6b83",
+        (
+            # HIDE_API_TRIGGER_TOKEN hides it in the answers about triggers, not in those about
+            # their runs.
+            Edit(
+                "        return self.pipeline_schedule.token\n",
+                "        return '[API_TOKEN_PLACEHOLDER]'\n",
+            ),
+            # A block is told of its trigger by a name that anybody can give one. See mage/begun.py.
+            Edit(
+                "        variables.update(extra_variables)\n\n        return variables\n",
+                "        variables.update(extra_variables)\n"
+                "        from mage_dbt.mage import begun\n"
+                "        begun.note(self, variables)\n\n        return variables\n",
+            ),
+        ),
+    ),
+    Patch(
+        "api/resources/PipelineScheduleResource.py",
+        "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
+        (
+            # It forgets who makes one, and refuses one without a name as an invalid record.
+            Edit(
+                "        pipeline = kwargs['parent_model']\n"
+                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+                "        from mage_dbt.mage import triggers\n"
+                "        payload = triggers.made(payload, user)\n"
+                "        pipeline = kwargs['parent_model']\n"
+                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+            ),
+            # It saved what the workspace then wrote over within a minute.
+            Edit(
+                "        # Update associated event matchers\n",
+                "        from mage_dbt.mage import triggers\n"
+                "        triggers.refuse_change(self.model, payload)\n"
+                "        # Update associated event matchers\n",
+            ),
+            Edit(
+                "        remove_trigger(self.model.name, self.model.pipeline_uuid)\n",
+                "        from mage_dbt.mage import triggers\n"
+                "        triggers.refuse_removal(self.model)\n"
+                "        remove_trigger(self.model.name, self.model.pipeline_uuid)\n",
+            ),
+            # Each Run@once left one for ever.
+            Edit(
+                "        query = query.options(joinedload(PipelineSchedule.event_matchers))\n",
+                "        from mage_dbt.mage import triggers\n"
+                "        query = query.filter(triggers.not_used_up(PipelineSchedule))\n"
+                "        query = query.options(joinedload(PipelineSchedule.event_matchers))\n",
+            ),
+        ),
+    ),
+    # The page of all pipelines counts them.
+    Patch(
+        "api/resources/PipelineResource.py",
+        "58e2de0dde392c11a6601f3f285919d25a9c5d41a63dfabe373075715733d9d3",
+        (
+            Edit(
+                "    a = aliased(PipelineSchedule, name='a')\n    result = (\n",
+                "    a = aliased(PipelineSchedule, name='a')\n"
+                "    from mage_dbt.mage import triggers\n"
+                "    result = (\n",
+            ),
+            Edit(
+                "            a.pipeline_uuid.in_(pipeline_uuids),\n            or_(\n",
+                "            a.pipeline_uuid.in_(pipeline_uuids),\n"
+                "            triggers.not_used_up(a),\n"
+                "            or_(\n",
+            ),
+        ),
+    ),
+    # Run@once made up a name of two words, which then stood as who it was.
+    Patch(
+        f"{CHUNKS}/pages/pipelines/[pipeline]/triggers-193045d9836d8d80.js",
+        "82b9b7e85cef2852be12978f14b83df6661c6ab4ae5ef5fca69b407eae4f62af",
+        (
+            Edit(
+                "{name:(0,D.Y6)(),variables:p?(0,B.e7)(U(U({},v),a?(0,o.Z)({},b.PN,a):{})):null}",
+                '{name:"",variables:p?(0,B.e7)(U(U({},v),a?(0,o.Z)({},b.PN,a):{}),l):null}',
+            ),
+        ),
+    ),
+    Patch(
+        f"{CHUNKS}/2717-638a944d24d5abde.js",
+        "8013745d55fed10875e3892cef0f106722998d8884b09aa7fdbff1a90f920f17",
+        (
+            # It read every value that is typed as JSON: the commit 535e545 became null, 9978e07
+            # another number. What was a text stays one, and so does a number that JSON changes.
+            Edit(
+                "function h(e){return e?Object.entries(e).reduce((function(e,n){"
+                "var t=(0,r.Z)(n,2),l=t[0],o=t[1],u=o;try{u=JSON.parse(o)}catch(e){}",
+                "function h(e,given){"
+                "Array.isArray(given)&&(given=Object.fromEntries(given.map((function(v){"
+                "return[v.uuid,v.value]}))));"
+                'function isText(v){if("string"!=typeof v)return!1;'
+                "try{return JSON.parse(v),!1}catch(e){return!0}}"
+                "return e?Object.entries(e).reduce((function(e,n){"
+                "var t=(0,r.Z)(n,2),l=t[0],o=t[1],u=o;"
+                "try{given&&isText(given[l])||(u=JSON.parse(o)),"
+                '"number"==typeof u&&String(u)!==String(o).trim()&&(u=o)}catch(e){}',
+            ),
+            Edit(
+                "variables:(0,Ne.e7)(Be(Be({},Ge),Q?(0,i.Z)({},oe.PN,Q):{}))",
+                "variables:(0,Ne.e7)(Be(Be({},Ge),Q?(0,i.Z)({},oe.PN,Q):{}),yn)",
+            ),
+            # Where a trigger had false, its page showed the pipeline's own value, and saved that.
+            Edit("(0,i.Z)({},t,Gn[t]||r)", "(0,i.Z)({},t,null==Gn[t]?r:Gn[t])"),
+            # The form called a name required that nobody has to give.
+            Edit("danger:!(null!=p&&p.name)", "danger:!1"),
+            Edit(
+                '(null==p?void 0:p.name)||"This is required"',
+                '(null==p?void 0:p.name)||"Filled in for you"',
+            ),
+            Edit('placeholder:"Name this trigger"', 'placeholder:"Filled in for you when empty"'),
+        ),
+    ),
+)

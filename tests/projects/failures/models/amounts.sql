@@ -1,0 +1,4 @@
+select
+    recent.id,
+    recent.amout
+from {{ ref('recent') }} as recent

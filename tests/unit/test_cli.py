@@ -1,0 +1,52 @@
+"""What the command-line tool says of a command line that it cannot read."""
+
+from __future__ import annotations
+
+import pytest
+
+from mage_dbt.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("run --selct fct_orders", "knows no --selct. Did you mean --select?"),
+        ("plan --exlude=x", "knows no --exlude. Did you mean --exclude"),
+        ("run -s fct_orders", "knows no -s. Did you mean --select?"),
+        ("run --vars {a:1}", "--var NAME=VALUE"),
+        ("seed --vars {a:1}", "--var NAME=VALUE"),
+        ("seed", "mage-dbt run command --command seed"),
+        ("run --full-refresh", "mage-dbt run full_refresh"),
+        ("rnu", "There is no verb 'rnu'. Did you mean run?"),
+        ("run biuld", "There is no operation 'biuld'. Did you mean build?"),
+        ("run fct_orders", "--select fct_orders"),
+        ("run rerun_failed 20261123-080000-4f2a9c", "Is it for --of?"),
+        ("run build fct_orders", "'fct_orders' is a word too many. Is it for --select?"),
+        ("cancel a b", "'b' is a word too many."),
+        ("status --limit 5", "knows no --limit. It knows --json."),
+        ("show", "RUN is missing."),
+        ("", "VERB is missing."),
+        ("run --select", "--select: expected one argument."),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert says in said and "--help" in said
+    assert said.count("\n") == 1, "one line, and no list of everything there is"
+
+
+def test_what_only_looks_like_a_flag_is_taken() -> None:
+    """The runner is asked, and is not there."""
+    for words in (
+        ["plan", "--why", "-5 degrees"],
+        ["plan", "--why", "- a note"],
+        ["plan", "--sel", "fct_orders"],
+        ["plan", "--var=a=--b"],
+        ["show", "--", "--json"],
+    ):
+        assert main(words) == 2
