@@ -14,7 +14,7 @@ from mage_dbt.identity.role import Role
 KEY = "mage_dbt.caller"
 """Where in ASGI's scope the caller of a call stands."""
 
-MAGE_ITSELF = re.compile(r"Mage, (notebook|trigger .*)", re.DOTALL)
+MAGE_ITSELF = re.compile(r"Mage, (notebook|trigger .*)|somebody in Mage", re.DOTALL)
 """What Mage's blocks say where they know of nobody (`blocks.py`). No person's name has a space."""
 
 PEOPLES_PREFIX = "/runner"
