@@ -181,6 +181,20 @@ def test_a_secret_of_the_environment_becomes_stars(monkeypatch: pytest.MonkeyPat
     assert text == "postgres://db/x refused *****"
 
 
+def test_a_secret_that_is_part_of_a_name_hides_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_ENV_SECRET_DB", "orders")
+    failed = NodeResult("model.shop.orders", "orders", "model", "error", message="no orders")
+    skipped = NodeResult("model.shop.x", "x_orders", "model", "skipped", because="orders")
+    told = message.failure(
+        run := failed_run(nodes=(failed, skipped)), run, None, "orders", "", SEOUL
+    )
+    lines = told.body.split("\n")
+    assert told.title.endswith("failed: orders") and lines[0].startswith("Failed: orders (")
+    assert lines[1] == "Why: no *****"
+    assert lines[2] == "Skipped: 1 because of orders: x_orders"
+    assert lines[3].endswith("orders: git does not know")
+
+
 def test_a_commit_that_does_not_parse_says_why_and_not_only_that() -> None:
     reason = "dbt cannot parse aaaaaaa: 'of' is undefined\n\nCompilation Error in model x (x.sql)"
     told = message.broken("a" * 40, "Add x", "Kim", reason, "b" * 40)

@@ -184,12 +184,16 @@ def trial(machine: str) -> Message:
 
 
 def one_line(text: str, longest: int) -> str:
+    """As `harmless`, of free text: what this process knows to be secret becomes stars."""
+    return harmless(scrub(without_credentials(text)), longest)
+
+
+def harmless(text: str, longest: int) -> str:
     """`text` as one line of at most `longest` characters that no channel acts on.
 
     Control and invisible characters go; a mention (@channel, <!here>) or a tag is kept readable
-    and is none any more; what this process knows to be secret becomes stars.
+    and is none any more. For names of nodes: a secret that is part of one must not change it.
     """
-    text = scrub(without_credentials(text))
     text = " ".join(text.split())
     text = "".join(one for one in text if unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Co"))
     text = text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
@@ -242,7 +246,7 @@ def _skipped(run: Run) -> str:
     """`48 because of fct_orders: a, b and 46 more; 2 because of dim: c, d`."""
     causes = []
     for one in by_cause(run.nodes):
-        cause = f" because of {one_line(one.because, LONGEST_NAME)}" if one.because else ""
+        cause = f" because of {harmless(one.because, LONGEST_NAME)}" if one.because else ""
         causes.append(f"{len(one.nodes)}{cause}: {_named(one.names, SKIPPED_SHOWN)}")
     more = len(causes) - CAUSES_SHOWN
     told = "; ".join(causes[:CAUSES_SHOWN]) + (f"; and for {more} more causes" if more > 0 else "")
@@ -258,16 +262,16 @@ def _dbt_warns(run: Run) -> list[str]:
 
 def _named(names: Sequence[str], shown: int) -> str:
     """`a, b and 3 more`."""
-    text = ", ".join(one_line(one, LONGEST_NAME) for one in names[:shown])
+    text = ", ".join(harmless(one, LONGEST_NAME) for one in names[:shown])
     return text + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _changed(change: Change | None, name: str, zone: ZoneInfo) -> str:
     if change is None:
         return (
-            f"{one_line(name, LONGEST_NAME)}: git does not know" if name else "no model to ask of"
+            f"{harmless(name, LONGEST_NAME)}: git does not know" if name else "no model to ask of"
         )
     when = Clock(zone).say_with_zone(change.at)
     subject = one_line(change.subject, LONGEST_WORDS)
     author = one_line(change.author, LONGEST_NAME)
-    return f'{one_line(name, LONGEST_NAME)} by {author}, {when}, "{subject}" ({change.sha[:7]})'
+    return f'{harmless(name, LONGEST_NAME)} by {author}, {when}, "{subject}" ({change.sha[:7]})'
