@@ -47,6 +47,8 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb. Exit status: 0 done, 1 a run did not succeed, 2 what was asked is refused."""
     options = _parser().parse_args(arguments)
+    # What a service would log, the tool says itself, once.
+    logging.getLogger("mage_dbt").addHandler(logging.NullHandler())
     try:
         settings = Settings.load()
         client = RunnerClient(Home(settings.workspace_home).runner_socket)
