@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mage_dbt.mage.patches import PATCHES
 from mage_dbt.settings import CHECKOUT
 
 InMage = Callable[[str], list[str]]
@@ -196,6 +197,16 @@ def test_patching_again_changes_nothing(mage_python: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_edit_is_made_also_where_several_patches_change_one_file(mage_python: Path) -> None:
+    packages = mage_python.parent.parent / "lib"
+    (root,) = packages.glob("python*/site-packages/mage_ai")
+    assert [patch.file for patch in PATCHES].count("api/resources/PipelineResource.py") > 1
+    for patch in PATCHES:
+        text = (root / patch.file).read_text()
+        missing = [edit.new for edit in patch.edits if edit.new not in text]
+        assert not missing, (patch.file, missing)
 
 
 NOTEBOOK = """

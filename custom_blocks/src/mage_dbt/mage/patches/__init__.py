@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 from mage_dbt.errors import MachineError
@@ -60,7 +61,10 @@ def apply() -> list[str]:
     if spec is None or spec.origin is None:
         raise MachineError("mage_ai is not where Python looks for it.")
     root = Path(spec.origin).parent
-    changed = [(root / patch.file, _patched(root / patch.file, patch)) for patch in PATCHES]
+    of_file: dict[str, list[Patch]] = {}
+    for patch in PATCHES:
+        of_file.setdefault(patch.file, []).append(patch)
+    changed = [(root / file, _patched(root / file, patches)) for file, patches in of_file.items()]
     written = []
     for path, text in changed:
         if path.read_text() != text:
@@ -69,11 +73,12 @@ def apply() -> list[str]:
     return written
 
 
-def _patched(path: Path, patch: Patch) -> str:
+def _patched(path: Path, patches: Sequence[Patch]) -> str:
+    """The file with the edits of all its patches, whatever purpose each has."""
     untouched = path.with_name(path.name + UNTOUCHED)
     source = untouched if untouched.exists() else path
     data = source.read_bytes()
-    if hashlib.sha256(data).hexdigest() != patch.sha256:
+    if {hashlib.sha256(data).hexdigest()} != {patch.sha256 for patch in patches}:
         raise MachineError(
             f"{source} is not the file that mage-ai {VERSION} brings.",
             "Delete Mage's environment and start again: it is made anew.",
@@ -81,7 +86,7 @@ def _patched(path: Path, patch: Patch) -> str:
     if source is path:
         _replace(untouched, data.decode())
     text = data.decode()
-    for edit in patch.edits:
+    for edit in (edit for patch in patches for edit in patch.edits):
         if text.count(edit.old) != 1:
             raise MachineError(f"A patch of {path} does not fit.", f"It begins {edit.old[:60]!r}.")
         text = text.replace(edit.old, edit.new)
