@@ -121,7 +121,7 @@ def test_an_unknown_model_fails_and_suggests_the_nearest(runner: Runner) -> None
 def test_an_empty_selection_fails(runner: Runner) -> None:
     run = runner.run(select="numbers,apart")
     assert run.state is RunState.ERROR
-    assert "numbers,apart" in run.detail
+    assert "is in all of: numbers, apart." in run.detail
 
 
 def test_a_full_refresh_rebuilds_all_rows_and_the_plan_says_what_it_drops(runner: Runner) -> None:

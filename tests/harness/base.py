@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -63,7 +64,7 @@ class Harness:
 
     def url(self, role: str, database: str = "") -> str:
         """For this role, of its own database unless another is named."""
-        password = (self.home.secrets / secret_of(role)).read_text()
+        password = quote((self.home.secrets / secret_of(role)).read_text(), safe="")
         database = database or (WAREHOUSE if role in ("dbt", "analyst") else WORKSPACE)
         return f"postgresql://{role}:{password}@127.0.0.1:{self.postgres_port}/{database}"
 

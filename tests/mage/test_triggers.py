@@ -171,6 +171,13 @@ def test_a_schedule_of_ones_own_is_saved_and_holds(http: httpx.Client) -> None:
     mine = triggers(http, DAILY_PIPELINE)["Half past seven"]
     assert save(http, mine, schedule_interval="30 7 * * *") == ""
     assert triggers(http, DAILY_PIPELINE)["Half past seven"]["schedule_interval"] == "30 7 * * *"
+    # Mage takes triggers of one name for one: a second of ours would take its place.
+    refused = save(http, mine, name=DAILY_TRIGGER)
+    assert "is the name of the workspace's own trigger" in refused
+    sent["name"] = DAILY_TRIGGER
+    answer = http.post(path, json={"pipeline_schedule": sent}).json()
+    assert "Give yours another name." in answer["error"]["message"]
+    assert len(http.get(path).json()["pipeline_schedules"]) == len(triggers(http, DAILY_PIPELINE))
     assert "error" not in http.delete(f"/api/pipeline_schedules/{mine['id']}").json()
 
 

@@ -27,6 +27,8 @@ from mage_dbt.cli import main
         ("show", "RUN is missing."),
         ("", "VERB is missing."),
         ("run --select", "--select: expected one argument."),
+        ("plan --select=", "--select: it is empty; leave the flag out for everything."),
+        ("plan --exclude=", "--exclude: it is empty"),
     ],
 )
 def test_a_slip_is_answered_with_what_was_meant(

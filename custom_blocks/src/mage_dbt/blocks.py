@@ -55,6 +55,8 @@ PREVIEWED = ["node", "why", "as", "writes", "rows now", "seconds", "type"]
 
 TO_DO_IT = "To do it, run it again with `preview` set to false."
 
+REBUILDS = "For real these tables are dropped and built again from all rows of their sources. "
+
 MOST_OF_A_DAY = 500
 """Runs that are looked through for the daily build of today."""
 
@@ -170,7 +172,9 @@ def _run(
     if run.follows and not previous:  # a retry has said so
         _say(f"It runs again what did not pass in run {run.follows}.")
     run = report.follow(client, run.id, _say)
-    frame = pd.DataFrame(report.rows(run.nodes), columns=COLUMNS)
+    warned = {"node": "WARNING", "status": "warn", "type": "", "seconds": 0.0}
+    told = [{**warned, "why": text} for text in run.warnings]
+    frame = pd.DataFrame([*told, *report.rows(run.nodes)], columns=COLUMNS)
     if run.state is RunState.SUCCESS:
         finished(kwargs, key, previous, run.id)
         return frame
@@ -230,8 +234,13 @@ def _preview(client: RunnerClient, request: Request) -> pd.DataFrame:
         _say(line)
     _say(TO_DO_IT)
     told = [{"node": "WARNING", "why": text} for text in plan["warnings"]]
-    told.append({"node": "PREVIEW", "why": f"Nothing is changed. {TO_DO_IT}"})
+    done = f"Nothing is changed. {REBUILDS if _refreshes(request) else ''}{TO_DO_IT}"
+    told.append({"node": "PREVIEW", "why": done})
     return pd.DataFrame([*told, *found], columns=PREVIEWED).astype(object).fillna("")
+
+
+def _refreshes(request: Request) -> bool:
+    return request.operation is Operation.FULL_REFRESH
 
 
 def _sentence(text: str) -> pd.DataFrame:

@@ -131,6 +131,13 @@ FLAGS = {
 """dbt's flags, which people know, and what is asked for here in their place."""
 
 
+def _named(value: str) -> str:
+    """What is empty is a variable of a script that was not set, and would mean everything."""
+    if not value.strip():
+        raise argparse.ArgumentTypeError("it is empty; leave the flag out for everything")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mage-dbt",
@@ -173,11 +180,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         one.add_argument(
             "--select",
+            type=_named,
             metavar="MODELS",
             help="models by name; NAME+ adds what depends on it, +NAME what it reads; quote "
             "several: --select 'fct_orders dim_customers'. Without it: everything",
         )
-        one.add_argument("--exclude", metavar="MODELS", help="models to leave out")
+        one.add_argument("--exclude", type=_named, metavar="MODELS", help="models to leave out")
         one.add_argument(
             "--model",
             action="append",

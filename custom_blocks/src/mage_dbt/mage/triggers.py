@@ -30,7 +30,12 @@ ITS_OWN = ("name", "schedule_type", "schedule_interval", "description", "variabl
 
 def made(payload: Mapping[str, Any], user: Any) -> dict[str, Any]:
     """What somebody asks Mage to make a trigger of: with a name, and with theirs among the
-    variables, so that none of its runs is taken for our schedule's."""
+    variables, so that none of its runs is taken for our schedule's.
+
+    Raises Forbidden for a name that the workspace uses in that pipeline: Mage takes triggers of one
+    name for one, and what somebody saves of the second becomes the first's.
+    """
+    refuse_our_name(str(payload.get("pipeline_uuid")), payload)
     made, now = dict(payload), datetime.now(_zone())
     once = made.get("schedule_interval") == ONCE
     if not made.get("name"):
@@ -52,6 +57,7 @@ def refuse_change(trigger: Any, payload: Mapping[str, Any]) -> None:
     is past changes nothing, and is taken out of `payload`.
     """
     if not _is_ours(trigger):
+        refuse_our_name(trigger.pipeline_uuid, payload)
         return
     daily = trigger.name == DAILY_TRIGGER
     start = _moment(payload.get("start_time"))
@@ -77,6 +83,16 @@ def refuse_change(trigger: Any, payload: Mapping[str, Any]) -> None:
             f"Nothing was saved. The {asked[0].replace('_', ' ')} of {trigger.name!r} is written "
             "by the workspace.",
             "It can be switched off and on here; for anything else make a trigger of your own.",
+        )
+
+
+def refuse_our_name(pipeline: str, payload: Mapping[str, Any]) -> None:
+    """Raises Forbidden when a trigger of somebody's would be called like one of ours there."""
+    if is_our_name(pipeline, payload.get("name")):
+        raise Forbidden(
+            f"Nothing was saved. {payload['name']!r} is the name of the workspace's own trigger of "
+            f"{pipeline}.",
+            "Give yours another name.",
         )
 
 
@@ -112,8 +128,13 @@ def _is_person(user: Any) -> bool:
 
 
 def _is_ours(trigger: Any) -> bool:
-    daily = (trigger.pipeline_uuid, trigger.name) == (DAILY_PIPELINE, DAILY_TRIGGER)
-    return daily or (trigger.pipeline_uuid in PIPELINES and trigger.name == API_TRIGGER)
+    return is_our_name(trigger.pipeline_uuid, trigger.name)
+
+
+def is_our_name(pipeline: str, name: object) -> bool:
+    """Whether a trigger of that name in that pipeline is the workspace's own."""
+    daily = (pipeline, name) == (DAILY_PIPELINE, DAILY_TRIGGER)
+    return daily or (pipeline in PIPELINES and name == API_TRIGGER)
 
 
 def _moment(value: object) -> datetime | None:

@@ -33,10 +33,10 @@ PATCHES = (
             Edit(
                 "        pipeline = kwargs['parent_model']\n"
                 "        payload['pipeline_uuid'] = pipeline.uuid\n",
-                "        from mage_dbt.mage import triggers\n"
-                "        payload = triggers.made(payload, user)\n"
                 "        pipeline = kwargs['parent_model']\n"
-                "        payload['pipeline_uuid'] = pipeline.uuid\n",
+                "        payload['pipeline_uuid'] = pipeline.uuid\n"
+                "        from mage_dbt.mage import triggers\n"
+                "        payload = triggers.made(payload, user)\n",
             ),
             # It saved what the workspace then wrote over within a minute.
             Edit(
