@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 import dbt.tracking
 from dbt.adapters.factory import get_adapter
 from dbt.flags import get_flags
+from dbt.node_types import RunHookType
 from dbt_common.events.base_types import EventMsg
 from dbt_common.events.contextvars import get_node_info
 from dbt_common.exceptions import DbtDatabaseError
@@ -57,9 +58,6 @@ from mage_dbt.worker.remedies import kept_definitions, remedy_of
 
 COUNTED = ("pass", "warn", "fail")
 """Statuses of tests that have counted their failures."""
-
-RUN_HOOKS = frozenset({"on-run-start", "on-run-end"})
-"""Tags that dbt gives to the hooks of projects."""
 
 AT_ONCE_SECONDS = 0.25
 """A turn that comes sooner was not waited for: what the plan says has just been looked up."""
@@ -204,10 +202,7 @@ class Session:
         """How many hooks this command runs at its start and its end."""
         if not hasattr(self._task, "safe_run_hooks"):
             return 0
-        return sum(
-            str(one.resource_type) == "operation" and bool(RUN_HOOKS.intersection(one.tags))
-            for one in self._manifest.nodes.values()
-        )
+        return sum(len(self._task.get_hooks_by_type(kind)) for kind in RunHookType)
 
     def _look_again(self, waited: float) -> None:
         """At its turn: what depends on what will be dropped may have come while the run waited.
