@@ -140,7 +140,7 @@ def write_schedule(
     options["create_initial_pipeline_run"] = past and (
         changed or bool(options.get("create_initial_pipeline_run"))
     )
-    enabled = _instant(trigger.get("last_enabled_at"))
+    enabled = instant(trigger.get("last_enabled_at"))
     trigger |= {
         "schedule_interval": cron,
         "description": (
@@ -163,7 +163,7 @@ def daily_is_paused(home: Home) -> bool:
     return daily is not None and daily.get("status") == "inactive"
 
 
-def _instant(value: object) -> datetime | None:
+def instant(value: object) -> datetime | None:
     """A time in a trigger, which YAML reads without a zone when Mage wrote it so; always UTC."""
     if isinstance(value, str):
         try:

@@ -12,7 +12,13 @@ from zoneinfo import ZoneInfo
 
 from mage_dbt.errors import Forbidden
 from mage_dbt.mage.door import people
-from mage_dbt.mage.project import API_TRIGGER, DAILY_PIPELINE, DAILY_TRIGGER, PIPELINES
+from mage_dbt.mage.project import (
+    API_TRIGGER,
+    DAILY_PIPELINE,
+    DAILY_TRIGGER,
+    PIPELINES,
+    instant,
+)
 from mage_dbt.settings import Settings
 
 ONCE = "@once"
@@ -60,7 +66,7 @@ def refuse_change(trigger: Any, payload: Mapping[str, Any]) -> None:
         refuse_our_name(trigger.pipeline_uuid, payload)
         return
     daily = trigger.name == DAILY_TRIGGER
-    start = _moment(payload.get("start_time"))
+    start = instant(payload.get("start_time"))
     if isinstance(payload, dict) and start and start <= datetime.now(UTC):
         payload["start_time"], start = trigger.start_time, None
     there = {name: getattr(trigger, name) for name in ITS_OWN}
@@ -135,17 +141,6 @@ def is_our_name(pipeline: str, name: object) -> bool:
     """Whether a trigger of that name in that pipeline is the workspace's own."""
     daily = (pipeline, name) == (DAILY_PIPELINE, DAILY_TRIGGER)
     return daily or (pipeline in PIPELINES and name == API_TRIGGER)
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-    if not isinstance(value, datetime):
-        return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 @cache
