@@ -31,6 +31,7 @@ COPY --from=build /opt/mage-dbt /opt/mage-dbt
 COPY mage_project /opt/mage-dbt/mage_project
 ENV PATH=/opt/mage-dbt/.workspace/env/mage/bin:/usr/local/bin:/usr/bin:/bin \
     USER=mage \
+    TOOL_COMMAND=mage-dbt \
     WORKSPACE_HOME=/workspace \
     GIT_PYTHON_REFRESH=quiet
 USER 10001:10000

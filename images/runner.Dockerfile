@@ -35,15 +35,18 @@ RUN apt-get update \
         /workspace/backups /workspace/demo \
     && install -d -o 65533 -g workspace -m 2750 /workspace/dbt-metric
 COPY --from=build /opt/mage-dbt /opt/mage-dbt
+# Forms and guides of Mage, which the runner writes anew for each live commit.
+COPY mage_project /opt/mage-dbt/mage_project
 COPY dbt/profiles /opt/mage-dbt/dbt/profiles
 COPY dbt/demo_warehouse /opt/mage-dbt/dbt/demo_warehouse
 COPY dbt/dbt-metric /opt/mage-dbt/dbt/dbt-metric
 ENV PATH=/opt/mage-dbt/.workspace/env/dbt/bin:/usr/local/bin:/usr/bin:/bin \
     USER=runner \
+    TOOL_COMMAND=mage-dbt \
     WORKSPACE_HOME=/workspace
 USER 10002:10000
 # As this user, in this environment: what cannot be read fails here, not where it runs.
-RUN ["python", "-P", "-c", "import mage_dbt.container.runner, mage_dbt.container.prepare, mage_dbt.workspace.backup"]
+RUN ["python", "-P", "-c", "import mage_dbt.container.runner, mage_dbt.container.prepare, mage_dbt.launcher.backup, mage_dbt.server.app"]
 WORKDIR /workspace
 HEALTHCHECK --interval=15s --timeout=10s --start-period=120s \
     CMD ["python", "-P", "-m", "mage_dbt.container.probe", "runner"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ from urllib.parse import quote
 import psutil
 from psycopg import sql
 
-from mage_dbt.redaction import _shapes
-from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
+from mage_dbt.base.redaction import _shapes
+from mage_dbt.launcher.database_roles import SUPERUSER, WORKSPACE
 from tests.harness.base import Harness, command_line
 
 
@@ -66,20 +65,14 @@ def _files(live: Harness) -> Iterator[tuple[Path, bytes]]:
     home = live.home
     if start_log := getattr(live, "start_log", None):
         yield start_log, start_log.read_bytes()
-    for root, folders, names in os.walk(home.root):
-        here = Path(root)
-        folders[:] = [one for one in folders if here / one not in (home.secrets, home.postgres)]
-        for name in names:
-            file = here / name
-            if file.is_file() and not file.is_symlink():
-                yield file, file.read_bytes()
+    yield from live.files(home.secrets, home.postgres)
 
 
 def _rows(live: Harness) -> Iterator[tuple[str, str]]:
     with live.connect(SUPERUSER, WORKSPACE) as connection:
         tables = connection.execute(
             "select schemaname, tablename from pg_tables"
-            " where schemaname in ('ledger', 'line', 'mage')"
+            " where schemaname in ('ledger', 'mage', 'queue')"
         ).fetchall()
         for schema, table in tables:
             query = sql.SQL("select to_jsonb(one)::text from {} as one")

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from mage_dbt.workspace import identity_provider, oauth2_proxy
-from mage_dbt.workspace.environments import MAGE
-from tests.harness import database, environments, login, scheduling, system
+from mage_dbt.launcher import identity_provider, oauth2_proxy
+from mage_dbt.launcher.environments import MAGE
+from mage_dbt.launcher.postgres import Postgres
+from tests.harness import alone, covered, database, environments, login, scheduling, system
 from tests.harness import mage as mage_harness
 from tests.harness import runner as runners
 from tests.harness.database import Database
 from tests.harness.login import Login, WithLogin
 from tests.harness.mage import Mage
 from tests.harness.runner import Runner
-from tests.harness.waiting import progress
+from tests.harness.waiting import SECONDS, progress
 from tests.harness.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,21 +37,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     fuzz = parser.getgroup("fuzz", "the fuzz of the HTTP API")
     fuzz.addoption("--fuzz-examples", type=int, default=10, help="examples for each operation (10)")
     fuzz.addoption("--fuzz-seed", type=int, default=1, help="the same seed is the same fuzz (1)")
-    parser.addoption("--campaign-size", type=int, help="requests, kills, acts or models")
+    parser.addoption("--random-size", type=int, help="random requests, kills, steps or models")
     parser.addoption(
         "--write-attacks", action="store_true", help="write the attacks' table in docs/security.md"
     )
-    parser.addoption("--campaign-seed", type=int, help="the seed of a campaign's random numbers")
+    parser.addoption("--random-seed", type=int, help="the seed of a test's random numbers")
     parser.addoption(
         "--engine", action="store_true", help="tests/engine too: Compose's stack in an engine"
     )
-    parser.addoption("--dbt-project", type=Path, help="a checkout for tests/dbt/any_project.py")
+    parser.addoption(
+        "--dbt-project", type=Path, help="a checkout for tests/differential/any_project.py"
+    )
     parser.addoption("--dbt-subdir", default="", help="the folder of its dbt_project.yml")
     parser.addoption("--git-sync", type=Path, help="the real git-sync, instead of our stand-in")
     parser.addoption(
         "--thorough",
         action="store_true",
-        help="the differential test in full: every act cold too, every behaviour on the older dbt",
+        help="the differential test in full: every step cold too, every behaviour on the older "
+        "dbt; every victim of a kill at each step of a refresh; and what is marked so",
     )
     parser.addoption(
         "--without-shortcuts",
@@ -64,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(scheduling.Stopwatch(config.getoption("--write-seconds")))
+    config.pluginmanager.register(covered.Covered())
+    if not hasattr(config, "workerinput"):  # pytest-xdist's processes have one
+        config.pluginmanager.register(alone.PlayedAlone())
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -71,7 +78,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--thorough"):
+        further = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=further)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     scheduling.arrange(items)
     for item in items:
         item.user_properties.append(("group", scheduling.group_of(item)))
@@ -90,12 +101,13 @@ def chromium() -> Path:
 def page(chromium: Path) -> Iterator[Page]:
     """An empty page of a browser that knows nobody."""
     # Here, because some environments that tests run in have no use for a browser.
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as playwright:
         window = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = window.new_page(viewport={"width": 1720, "height": 900})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(SECONDS * 1000)
+        expect.set_options(timeout=SECONDS * 1000)
         yield page
         window.close()
 
@@ -114,6 +126,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         found.prepare()
         found.keep_as_templates()
         yield found
+
+
+@pytest.fixture(scope="module")
+def postgres(server: Database) -> Postgres:
+    """The workspace's databases with their roles and the ledger, new for each file."""
+    server.renew()
+    return server.postgres
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,14 @@ from typing import Any
 
 from mage_dbt.errors import Unavailable
 from mage_dbt.home import Home
+from mage_dbt.launcher.progress import Progress, wait_for
 from mage_dbt.mage.api import MageApi
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.progress import Progress, wait_for
 from mage_dbt_bench.contender import BuildFailed, Built
 
 TRIGGER_SECONDS = 120.0
 RUN_SECONDS = 3600.0
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 class MagePipeline:
@@ -51,7 +51,7 @@ class MagePipeline:
             return [status] if status in ("completed", "failed", "cancelled") else status
 
         [status] = wait_for(
-            f"pipeline run {number}", probe, RUN_SECONDS, self._progress, LOOK_SECONDS
+            f"pipeline run {number}", probe, RUN_SECONDS, self._progress, POLL_SECONDS
         )
         if status != "completed":
             raise BuildFailed(f"{pipeline}: Mage's pipeline run {number} is {status}")

@@ -9,7 +9,8 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,10 @@ import psutil
 
 from mage_dbt.errors import WorkspaceError
 from mage_dbt.home import Home
+from mage_dbt.launcher.environments import PEERS
+from mage_dbt.launcher.progress import Progress
+from mage_dbt.launcher.start import stop_on_signals
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.environments import PEERS
-from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.start import stop_on_signals
 from mage_dbt_bench import new_commit, picture, results
 from mage_dbt_bench.contender import BuildFailed, Contender
 from mage_dbt_bench.contenders.cold import Cold
@@ -32,7 +33,11 @@ from mage_dbt_bench.contenders.mage_block import MageBlock
 from mage_dbt_bench.contenders.peer import Peer
 from mage_dbt_bench.contenders.warm import WarmApi, WarmInside, WarmMage
 from mage_dbt_bench.measure import Measuring
+from mage_dbt_bench.pages import measure as pages
+from mage_dbt_bench.pages import results as page_results
 from mage_dbt_bench.project import FEWEST_MODELS, copy, generate
+from mage_dbt_bench.refresh import measure as refreshes
+from mage_dbt_bench.refresh import results as refresh_results
 from mage_dbt_bench.sql_log import SqlLog
 from mage_dbt_bench.stack import Stack, fresh
 from mage_dbt_bench.usage import Moment, memory
@@ -41,16 +46,25 @@ from mage_dbt_bench.usage import Moment, memory
 def main() -> int:
     """Measures, prints, writes. Exit status: 0 done, 1 something failed, 2 asked wrongly."""
     options = _options(sys.argv[1:])
+    kind = _kind(options)
     stop_on_signals()
     progress = Progress(time.time())
     home = Home(Settings.load().workspace_home)
     fresh(home)
-    project = generate(home.root / "bench" / "project", options.models, options.seed)
-    progress.say(f"{project.nodes} nodes: {options.models} models with two tests each, and seeds")
+    folder = home.root / "bench" / "project"
+    if options.refresh:
+        project = refreshes.project(folder)
+    else:
+        readers = min(pages.HUB_READERS, options.models // 2) if options.pages else 0
+        project = generate(folder, options.models, options.seed, readers)
+        progress.say(
+            f"{project.nodes} nodes: {options.models} models with two tests each, and seeds"
+        )
     stack = Stack(home, project, progress)
+    stack.runner_settings.update(kind.runner_settings)
     try:
         stack.start()
-        report = _measure(stack, options, progress)
+        report = kind.measure(stack, options, progress)
     except (WorkspaceError, BuildFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -62,12 +76,29 @@ def main() -> int:
         stack.stop()
         if not options.keep:
             fresh(home)
-    print("", *results.table(report), sep="\n")
+    print("", *kind.table(report), sep="\n")
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
-    if options.picture:
+    if options.picture and kind.table is results.table:
         options.picture.write_text(picture.svg(report))
     return 0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is measured, and how it is printed."""
+
+    measure: Callable[[Stack, argparse.Namespace, Progress], dict[str, Any]]
+    table: Callable[[Mapping[str, Any]], list[str]]
+    runner_settings: Mapping[str, str] = field(default_factory=dict)
+
+
+def _kind(options: argparse.Namespace) -> _Kind:
+    if options.refresh:
+        return _Kind(refreshes.measure, refresh_results.table)
+    if options.pages:
+        return _Kind(pages.measure, page_results.table, pages.RUNNER_SETTINGS)
+    return _Kind(_measure, results.table)
 
 
 def _measure(stack: Stack, options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -195,7 +226,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="docs/performance.md says what is measured.",
         allow_abbrev=False,
     )
-    parser.add_argument("--models", type=int, default=500, metavar="N", help="models (500)")
+    parser.add_argument("--models", type=int, metavar="N", help="models (500; 5000 with --pages)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="counted rounds (5)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the project (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything measured")
@@ -212,10 +243,43 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="nothing that needs a Mage, which is slow to start",
     )
     parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these")
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="measures full refreshes of one table while people read it, and nothing else",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, metavar="N", help="of that table (1000000)"
+    )
+    parser.add_argument(
+        "--pages",
+        action="store_true",
+        help="measures the pages beside a long history, and nothing else",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=100_000, metavar="N", help="of that history (100000)"
+    )
+    parser.add_argument(
+        "--nodes", type=int, default=15_000, metavar="N", help="of its largest runs (15000)"
+    )
+    parser.add_argument(
+        "--dailies", type=int, default=15, metavar="N", help="daily builds of all models (15)"
+    )
+    parser.add_argument(
+        "--follow", type=float, default=15, metavar="S", help="seconds that a run is followed (15)"
+    )
     parser.add_argument("--keep", action="store_true", help="leaves what the bench made and logged")
     options = parser.parse_args(arguments)
+    if options.models is None:
+        options.models = 5000 if options.pages else 500
+    if options.pages and (options.dailies < 3 or options.runs < 144 * (options.dailies + 1)):
+        parser.error("at least three daily builds, and 144 runs for each and one more")
+    if options.pages and options.nodes < 50:
+        parser.error("at least 50 nodes")
     if options.models < FEWEST_MODELS or options.repeats < 1:
         parser.error(f"at least {FEWEST_MODELS} models and one repeat")
+    if options.rows < 1:
+        parser.error("at least one row")
     return options
 
 

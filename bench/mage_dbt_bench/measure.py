@@ -12,7 +12,7 @@ from functools import partial
 import psutil
 
 from mage_dbt.errors import WorkspaceError
-from mage_dbt.workspace.progress import Progress
+from mage_dbt.launcher.progress import Progress
 from mage_dbt_bench.contender import BuildFailed, Contender
 from mage_dbt_bench.results import Measured
 from mage_dbt_bench.sql_log import SqlLog

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from mage_dbt.workspace.progress import Progress
+from mage_dbt.launcher.progress import Progress
 from mage_dbt_bench.contender import BuildFailed, Contender
 from mage_dbt_bench.results import Measured, spread
 from mage_dbt_bench.stack import READY_SECONDS, Stack
@@ -26,7 +26,7 @@ ROUNDS = 3
 REQUESTS = 5
 """In each round before the commit; meanwhile there are as many as fit."""
 
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Publication:
             elif list(self._commits.glob(f"{self._sha[:12]}-*/ready.json")):
                 self.seconds = time.monotonic() - published
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _dbt_parse(stack: Stack) -> float:

@@ -40,10 +40,11 @@ class Project:
         return SEEDS + self.models * (1 + TESTS_OF_A_MODEL)
 
 
-def generate(folder: Path, models: int, seed: int) -> Project:
+def generate(folder: Path, models: int, seed: int, hub_readers: int = 0) -> Project:
     """Writes the project into `folder`, which may not exist yet.
 
-    Raises ValueError for fewer than FEWEST_MODELS.
+        The last `hub_readers` tables also read the first table, `hub`. Raises ValueError for fewer
+    than FEWEST_MODELS.
     """
     if models < FEWEST_MODELS:
         raise ValueError(f"A project to be measured has at least {FEWEST_MODELS} models.")
@@ -72,6 +73,8 @@ def generate(folder: Path, models: int, seed: int) -> Project:
             # Mostly near neighbours, as in a project that grew.
             begin = max(0, number - 60)
             read = sorted({names[chance.randrange(begin, number)] for _ in range(3)})
+            if number >= models - hub_readers and number > views:
+                read = [hub(models), *(name for name in read if name != hub(models))]
             tables_read |= set(read)
             text = _table(read)
         (place / f"{name}.sql").write_text(text)
@@ -80,6 +83,11 @@ def generate(folder: Path, models: int, seed: int) -> Project:
     middle = max(views, models // 2)
     measured = next((one for one in names[middle:] if one in tables_read), names[middle])
     return Project(folder, models, seed, measured)
+
+
+def hub(models: int) -> str:
+    """The name of the first table of a project with so many models."""
+    return f"model_{max(1, models // 10):05}"
 
 
 def copy(project: Path, folder: Path) -> Path:

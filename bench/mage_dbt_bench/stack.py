@@ -12,30 +12,35 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
 from psycopg import sql
 
-from mage_dbt.client import RunnerClient
-from mage_dbt.command import Command
-from mage_dbt.commit import Commit
-from mage_dbt.database_url import for_mage
+from mage_dbt.base.database_url import for_mage
+from mage_dbt.base.secret_files import read_or_make
+from mage_dbt.client.client import RunnerClient
+from mage_dbt.commits.graph_key import dbt_environment
+from mage_dbt.commits.profile import Profile
 from mage_dbt.home import Home
+from mage_dbt.launcher import programs
+from mage_dbt.launcher.database_roles import SUPERUSER, WAREHOUSE
+from mage_dbt.launcher.postgres import Postgres
+from mage_dbt.launcher.programs import Databases
+from mage_dbt.launcher.progress import Progress, wait_for
+from mage_dbt.launcher.supervisor import Program, Supervisor
 from mage_dbt.mage import project as mage_project
-from mage_dbt.profile import Profile
-from mage_dbt.runner.order import Order
+from mage_dbt.model.command import Command
+from mage_dbt.model.commit import Commit
+from mage_dbt.runner.resolved_request import ResolvedRequest
 from mage_dbt.settings import Settings
-from mage_dbt.worker import Job
-from mage_dbt.worker.cold import dbt_environment
-from mage_dbt.workspace import programs
-from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, Postgres
-from mage_dbt.workspace.programs import Databases
-from mage_dbt.workspace.progress import Progress, wait_for
-from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Program, Supervisor
+from mage_dbt.workers.job import Job
 from mage_dbt_bench.project import Project
 from mage_dbt_bench.usage import tree
 
@@ -66,6 +71,8 @@ class Stack:
         )
         self._runs = itertools.count(1)
         self.last_folder = self.home.runs
+        self.runner_settings: dict[str, str] = {}
+        """What the runner has been given since, beside its settings."""
 
     def start(self) -> None:
         """Everything but Mage; returns when the runner has parsed the project."""
@@ -97,7 +104,9 @@ class Stack:
         self.publish("A project to measure")
         self._supervisor.start(programs.git_sync(self.settings, self.home))
         self._supervisor.wait("git-sync")
-        self._supervisor.start(programs.runner(self.settings, self.home, self._databases))
+        runner = programs.runner(self.settings, self.home, self._databases)
+        renew = partial(self._with_runner_settings, runner.environment)
+        self._supervisor.start(replace(runner, renew=renew))
         self._supervisor.wait("runner")
         self.client = RunnerClient(self.home.runner_socket)
         self.profile = Profile.of(self.settings, self.home)
@@ -109,6 +118,20 @@ class Stack:
         _git(folder, "add", "--all")
         _git(folder, "commit", "--quiet", "--message", message)
         return _git(folder, "rev-parse", "HEAD")
+
+    def restart_runner(self, settings: Mapping[str, str]) -> None:
+        """Ends the runner; it comes back with these settings changed, and the commit live."""
+        self.runner_settings.update(settings)
+        before = self._states()["runner"]
+        psutil.Process(before["pid"]).children()[0].terminate()
+
+        def probe() -> bool | str:
+            now = self._states()["runner"]
+            back = now["restarts"] > before["restarts"] and now["state"] == "up"
+            return back or f"it is {now['state']}"
+
+        wait_for("the runner to be back", probe, READY_SECONDS, self.progress)
+        self._live()
 
     def start_mage(self) -> None:
         """Mage with the workspace's pipelines, once."""
@@ -126,7 +149,7 @@ class Stack:
 
     def job(self, model: str | None) -> Job:
         """A run's job as the runner would write it, in a new folder (`last_folder`)."""
-        order = Order(
+        resolved = ResolvedRequest(
             commit=self.commit,
             command=Command("build", select=(model,) if model else ()),
             variables={},
@@ -135,7 +158,7 @@ class Stack:
             notices=(),
         )
         self.last_folder = self.home.runs / f"bench-{next(self._runs):05}"
-        return order.job(self.last_folder, self.profile)
+        return resolved.job(self.last_folder, self.profile)
 
     def dbt_environment(self) -> dict[str, str]:
         """For a process with dbt in it: the same for every contender."""
@@ -152,6 +175,16 @@ class Stack:
             "dbname": given["WAREHOUSE_DBNAME"],
         }
 
+    def superuser_url(self) -> str:
+        """Of the warehouse, for what no role of the workspace may see."""
+        password = quote(read_or_make(self.home.secrets / "postgres-superuser"), safe="")
+        port = self.settings.postgres_port
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{WAREHOUSE}"
+
+    def ledger_url(self) -> str:
+        """Of the workspace's database, as the ledger's owner."""
+        return self._postgres.url("ledger")
+
     def warehouse(self) -> psycopg.Connection[tuple[Any, ...]]:
         return psycopg.connect(**self.warehouse_arguments())
 
@@ -160,7 +193,7 @@ class Stack:
         return self.home.logs / "postgres.log"
 
     def pid(self, name: str) -> int:
-        """Of the keeper of one of the processes."""
+        """Of the subreaper of one of the programs."""
         return self.pids()[name]
 
     def processes(self) -> dict[str, list[psutil.Process]]:
@@ -168,34 +201,32 @@ class Stack:
         return {name: tree(pid) for name, pid in self.pids().items()}
 
     def pids(self) -> dict[str, int]:
-        """Of the keepers, by name."""
+        """Of the subreapers, by name."""
+        return {name: state["pid"] for name, state in self._states().items() if state["pid"]}
+
+    def _states(self) -> dict[str, Any]:
+        """What the supervisor says of each program."""
         if not self.home.processes.exists():
             return {}  # nothing is started yet
-        told = json.loads(self.home.processes.read_text())
-        return {one["name"]: one["pid"] for one in told if one["pid"]}
+        return {state["name"]: state for state in json.loads(self.home.processes.read_text())}
+
+    def _with_runner_settings(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        return {**environment, **self.runner_settings}
 
     def _live(self) -> Commit:
         def probe() -> list[Path] | str:
-            status = self.client.status()
+            status = self.client.status().to_json()
             if status["broken"]:
                 raise RuntimeError(status["broken"]["message"])
             found = list(self.home.commits.glob("*/ready.json"))
             return found if status["live"] and found else "the runner is parsing"
 
-        found = wait_for("the project to be parsed", probe, READY_SECONDS, self.progress, 0.5)
+        found = wait_for("the project to be parsed", probe, READY_SECONDS, self.progress)
         return Commit.read(found[0].parent)
 
     def _log_ddl(self) -> None:
         """Has the server log when each CREATE of dbt's role begins, whoever sends it."""
-        password = read_or_make(self.home.secrets / "postgres-superuser")
-        with psycopg.connect(
-            host="127.0.0.1",
-            port=self.settings.postgres_port,
-            user=SUPERUSER,
-            password=password,
-            dbname=WAREHOUSE,
-            autocommit=True,
-        ) as connection:
+        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("alter role dbt in database {} set log_statement = 'ddl'").format(
                     sql.Identifier(WAREHOUSE)

@@ -34,7 +34,7 @@ def tree(pid: int) -> list[psutil.Process]:
 def tree_cpu(pid: int) -> float:
     """CPU seconds so far of a process and its descendants, ended ones included.
 
-    An ended process counts for the one that waited for it; a keeper waits for all that it adopts.
+    An ended process counts for the one that waited for it. A subreaper waits for all it adopts.
     """
     total = 0.0
     for one in tree(pid):

@@ -1,6 +1,6 @@
-"""The one block of the pipeline daily_full_build."""
+"""The block of the pipeline daily_full_build."""
 
-from mage_dbt import blocks
+from mage_dbt.mage import blocks
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom

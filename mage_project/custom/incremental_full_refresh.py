@@ -1,6 +1,6 @@
-"""The one block of the pipeline incremental_full_refresh."""
+"""The block of the pipeline incremental_full_refresh."""
 
-from mage_dbt import blocks
+from mage_dbt.mage import blocks
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from mage_dbt.errors import NothingLeft
-from mage_dbt.request import Request
-from mage_dbt.run import Run, RunState
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run, RunState
 from tests.harness import runner as runners
 from tests.harness.database import Database
 from tests.harness.repository import PROJECTS, git, git_commit
@@ -47,7 +47,7 @@ def statuses(run: Run) -> dict[str, str]:
 
 
 def test_target_and_packages_are_where_dbt_says(runner: Runner) -> None:
-    assert runner.client.status()["live"]["target"] == "dev"
+    assert runner.client.status().to_json()["live"]["target"] == "dev"
     run = runner.run(select="where_am_i from_package")
     assert run.state is RunState.SUCCESS, run.detail
     assert run.target == "dev"
@@ -102,12 +102,12 @@ def test_environment_and_target_are_those_of_now_and_a_rerun_stays_on_its_roots(
 
     runner.restart_runner(DBT_SEASON="yes", DBT_WHERE="prod")
     runner.live(git(runner.repository, "rev-parse", "HEAD"))
-    assert runner.client.status()["live"]["target"] == "prod"
+    assert runner.client.status().to_json()["live"]["target"] == "prod"
     assert "seasonal" in listed(runner)
     seasonal = runner.run(select="seasonal")
     assert seasonal.target == "prod" and statuses(seasonal) == {"seasonal": "error"}
     again = Request.parse({"operation": "rerun_failed", "of": failed.id})
-    plan = runner.client.plan(again)
+    plan = runner.client.plan(again).to_json()
     assert plan["target"] == "dev" and plan["writes"] == ['"warehouse"."dev"."orders"']
 
     add_a_book(runner)
@@ -120,8 +120,8 @@ def test_environment_and_target_are_those_of_now_and_a_rerun_stays_on_its_roots(
     assert rerun.state is RunState.SUCCESS and rerun.target == "dev", rerun.detail
     assert runner.query("select x from dev.orders") == [(1,)]
     with pytest.raises(NothingLeft):
-        runner.client.plan(again)
+        runner.client.plan(again).to_json()
 
 
 def listed(runner: Runner) -> set[str]:
-    return {str(one["name"]) for one in runner.client.models()}
+    return {one.name for one in runner.client.models()}

@@ -18,16 +18,16 @@ import psycopg
 import psycopg2
 import pytest
 
-from mage_dbt.request import Request
-from mage_dbt.run import Run, RunState
-from mage_dbt.worker.postgres_sessions import PatientCursor
+from mage_dbt.dbt.sessions.postgres import PatientCursor
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run, RunState
 from tests.conftest import not_run
 from tests.harness import database, system
 from tests.harness import runner as runners
 from tests.harness.ports import free_ports
 from tests.harness.repository import git, make_repository
 from tests.harness.runner import Runner
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 
 DATABASE = "of_the_reporter"
 
@@ -126,8 +126,7 @@ def at_work(runner: Runner, words: str) -> int:
 def sleeps(runner: Runner, sessions: int = 1) -> None:
     wait_until(
         f"{sessions} sessions to sleep",
-        lambda: at_work(runner, "pg_sleep(60)") == sessions or "not so many",
-        60,
+        lambda: at_work(runner, "pg_sleep(600)") == sessions or "not so many",
     )
 
 
@@ -167,12 +166,12 @@ def test_a_killed_worker_keeps_its_place_until_its_sessions_are_gone(runner: Run
 
     def second_sleeps() -> bool | str:
         nonlocal most
-        now = at_work(runner, "pg_sleep(60)")
+        now = at_work(runner, "pg_sleep(600)")
         most = max(most, now)
         state = runner.client.run(waiting.id).state
         return (state is RunState.RUNNING and now == 1) or f"{state}, {now} at work"
 
-    wait_until("the run that waited to run", second_sleeps, 60)
+    wait_until("the run that waited to run", second_sleeps)
     assert most == 1
     runner.client.cancel(waiting.id, "the test")
 
@@ -184,11 +183,11 @@ def test_a_place_is_kept_and_that_is_said_while_nobody_can_look(runner: Runner) 
     kill_worker(runner, run)
     ended = runner.over(run)
     ask(runner, "alter role login login")
-    assert "Its place in the line is kept" in ended.detail
+    assert "Its entry in the queue is kept" in ended.detail
     assert "not permitted to log in" in ended.detail
     waiting = runner.ask(select="sleepy")
     wait_until(
-        "its turn", lambda: runner.client.run(waiting.id).state is RunState.RUNNING or "waits", 60
+        "its turn", lambda: runner.client.run(waiting.id).state is RunState.RUNNING or "waits"
     )
     sleeps(runner)
     runner.client.cancel(waiting.id, "the test")
@@ -198,19 +197,19 @@ def test_one_waits_for_the_other_that_stores_the_failures_of_the_same_test(runne
     use(runner)
     assert runner.run(select="orders").state is RunState.SUCCESS
     ask(runner, "drop schema analytics_dbt_test__audit cascade")
-    asked = [runner.ask(operation="command", command="test -s costly") for _ in range(3)]
-    reasons: set[str] = set()
 
-    def all_over() -> bool | str:
-        runs = [runner.client.run(one.id) for one in asked]
-        reasons.update(one.detail for one in runs if "waiting for" in one.detail)
-        return all(one.state.final for one in runs) or "not yet"
+    def two_wait() -> bool | str:
+        details = [runner.client.run(one.id).detail for one in asked]
+        waiting = [one for one in details if one.startswith("waiting for costly, held by")]
+        return len(waiting) == 2 or str(details)
 
-    wait_until("the tests to be over", all_over, 60)
+    with psycopg.connect(superuser(runner), dbname=DATABASE) as connection:
+        connection.execute("lock table analytics.orders")  # the first waits for the test
+        asked = [runner.ask(operation="command", command="test -s costly") for _ in range(3)]
+        wait_until("two of them to wait for the first", two_wait)
     for one in asked:
-        run = runner.client.run(one.id)
+        run = runner.over(one)
         assert run.state is RunState.SUCCESS, (run.detail, run.nodes)
-    assert any(one.startswith("waiting for costly, held by") for one in reasons)
 
 
 def test_runs_that_make_the_same_schema_and_share_hooks_all_pass(runner: Runner) -> None:
@@ -261,10 +260,10 @@ def test_a_statement_that_loses_a_race_in_the_catalog_is_done_again(
         pid = other.info.backend_pid
         waits = f"select 1 from pg_stat_activity where pid = {pid} and wait_event_type = 'Lock'"
         wait_until(
-            "the second to wait for the first", lambda: bool(ask(runner, waits)) or "not yet", 20
+            "the second to wait for the first", lambda: bool(ask(runner, waits)) or "not yet"
         )
         one.commit()
-        raced.result(20)
+        raced.result(SECONDS)
         if within:
             cursor.execute("select id from so_far")
             assert cursor.fetchall() == [(1,)]
@@ -275,7 +274,7 @@ def test_models_whose_old_tables_are_put_aside_under_one_name_wait_for_each_othe
     runner: Runner,
 ) -> None:
     names = [f"a_name_that_is_cut_off_where_dbt_puts_the_old_table_{one}" for one in (1, 2)]
-    one, two = (runner.client.plan(Request.parse({"select": name})) for name in names)
+    one, two = (runner.client.plan(Request.parse({"select": name})).to_json() for name in names)
     assert set(one["writes"]) & set(two["writes"])
 
 
@@ -305,7 +304,7 @@ def pooler(runner: Runner) -> Iterator[Callable[[str], int]]:
     yield begin
     for one in begun:
         one.terminate()
-        one.wait(10)
+        one.wait(SECONDS)
     shutil.rmtree(folder)
 
 
@@ -323,5 +322,5 @@ def test_a_pooler_with_its_default_settings_works_as_without(
     run = runner.ask(select="sleepy")
     sleeps(runner)
     kill_worker(runner, run)
-    assert "Its place" not in runner.over(run).detail
+    assert "Its entry" not in runner.over(run).detail
     assert at_work(runner, "pg_sleep") == 0

@@ -5,7 +5,3 @@ from __future__ import annotations
 INCREMENTAL = "{{ config(materialized='incremental', unique_key='id') }}"
 GOOD = f"{INCREMENTAL} select id, amount from {{{{ ref('numbers') }}}}"
 BAD = f"{INCREMENTAL} select id / 0 as id, amount from {{{{ ref('numbers') }}}}"
-
-
-def sleepy(seconds: int) -> str:
-    return f"select 1 as id, pg_sleep({seconds})::text as slept"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
-from mage_dbt.run import Run, RunState
+from mage_dbt.model.run import Run, RunState
+from mage_dbt.model.status import LiveCommit
 from tests.harness.repository import git
 from tests.harness.waiting import wait_until
 from tests.harness.workspace import Workspace
@@ -25,6 +26,9 @@ DIGITS = re.compile(r"[1-9]\d{6}")
 
 SHAPE = re.compile(r"\d+ rows? x \d+ column")
 """What Mage writes under a block's table."""
+
+BOXES = "texts => texts.map(text => text.getBoundingClientRect().toJSON())"
+"""Where elements are in the window, of one moment; without an area where one is not shown."""
 
 HASH_OBJECT = ("git", "hash-object", "-t", "commit", "-w")
 
@@ -59,7 +63,7 @@ class Desk:
                 return "no new run"
             return new[0] if new[0].state.final else f"the run is {new[0].state}"
 
-        run = wait_until("the clicked run to be over", probe, 120)
+        run = wait_until("the clicked run to be over", probe)
         self._before.add(run.id)
         assert run.mage_run is not None
         self.workspace.ended(run.mage_run)
@@ -72,7 +76,7 @@ class Desk:
             numbers = self.numbers(pipeline)
             return min((one for one in numbers if one > after), default=0) or "none yet"
 
-        number = wait_until(f"a pipeline run of {pipeline}", probe, 60)
+        number = wait_until(f"a pipeline run of {pipeline}", probe)
         self.workspace.ended(number)
         return number
 
@@ -89,30 +93,62 @@ class Desk:
     def last(self, pipeline: str) -> int:
         return max(self.numbers(pipeline), default=0)
 
-    def click_block(self, pipeline: str, number: int, status: str) -> str:
-        """Opens a pipeline run and clicks on the line of its block; gives all the page shows."""
-        self.open(f"/pipelines/{pipeline}/runs/{number}")
-        done = self.page.get_by_text(status, exact=True).first
-        done.wait_for()
-        box = done.bounding_box()
-        assert box is not None
-        # The line itself, not one of its links.
-        self.page.mouse.click(box["x"] + box["width"] + 6, box["y"] + box["height"] / 2)
-        self.page.get_by_text(SHAPE).first.wait_for()
-        return self.page.inner_text("body")
+    def click_block(self, pipeline: str, number: int, status: str, *wanted: str) -> str:
+        """Opens a pipeline run and clicks on the line of its block; gives all the page shows.
 
-    def in_window(self, text: str) -> bool:
-        """Whether the text can be seen without scrolling or dragging."""
+        Waits until the page shows the block's table, and `wanted` in it.
+        """
+        self.open(f"/pipelines/{pipeline}/runs/{number}")
+        cell = self.page.locator("td", has=self.page.get_by_text(status, exact=True)).first
+        # The line itself, not one of its links.
+        cell.click(position={"x": 2, "y": 2})
+        return self.page_with(*wanted)
+
+    def page_with(self, *wanted: str) -> str:
+        """All the page shows, once that has a block's table and `wanted`.
+
+        The page takes the table away and draws it again when it has asked Mage for news, so one
+        look may find nothing.
+        """
+
+        def probe() -> list[str] | str:
+            shown = self.page.inner_text("body")
+            missing = [text for text in wanted if text not in shown]
+            if missing or not SHAPE.search(shown):
+                return f"without {missing or 'a table'}: {shown}"
+            return [shown]
+
+        return wait_until(f"the page to show {wanted}", probe)[0]
+
+    def wait_until_in_window(self, text: str) -> None:
+        """Waits until the text can be seen without scrolling or dragging."""
         size = self.page.viewport_size
-        boxes = [one.bounding_box() for one in self.page.get_by_text(text).all()]
-        return any(
-            box is not None
-            and size is not None
-            and box["x"] >= 0
-            and box["x"] + min(box["width"], 100) <= size["width"]
-            and box["y"] + min(box["height"], 20) <= size["height"]
-            for box in boxes
-        )
+        assert size is not None
+
+        def probe() -> bool | str:
+            boxes = self.page.get_by_text(text).evaluate_all(BOXES)
+            return any(_is_within(box, size) for box in boxes) or f"it is at {boxes} of {size}"
+
+        wait_until(f"{text!r} to be in the window", probe)
+
+    def forget(self) -> None:
+        """Makes the browser that of somebody who was never here.
+
+        Leaves the page, which saves the widths of its panels when the window's size changes.
+        """
+        self.page.evaluate("localStorage.clear()")
+        self.page.goto("about:blank")
+
+
+def _is_within(box: Mapping[str, float], size: ViewportSize) -> bool:
+    """Whether the beginning of what is in the box is in the window."""
+    return (
+        box["width"] > 0
+        and box["height"] > 0
+        and box["x"] >= 0
+        and box["x"] + min(box["width"], 100) <= size["width"]
+        and box["y"] + min(box["height"], 20) <= size["height"]
+    )
 
 
 @pytest.fixture
@@ -127,11 +163,13 @@ def test_an_analyst_runs_one_model_again_and_reads_the_result(desk: Desk) -> Non
     run = desk.new_run()
     assert run.state is RunState.SUCCESS and run.caller == "somebody in Mage"
     assert run.mage_run is not None
-    shown = desk.click_block("single_model_rerun", run.mage_run, "completed")
-    assert "3 rows x 6 columns" in shown and "facts" in shown and "success" in shown
+    wanted = ("3 rows x 6 columns", "facts", "success")
+    desk.click_block("single_model_rerun", run.mage_run, "completed", *wanted)
 
     desk.open(f"/pipelines/single_model_rerun/logs?pipeline_run_id[]={run.mage_run}")
     desk.page.get_by_text("success facts").first.wait_for()
+    address = f"http://127.0.0.1:{desk.workspace.settings.runner_port}/runs/{run.id}"
+    desk.page.get_by_text(address).first.wait_for()
 
     # The trigger that it took says what it was, and is not left among those that one can use.
     trigger = desk.trigger_of(run.mage_run)
@@ -148,7 +186,7 @@ def test_the_form_leads_to_a_run_without_a_name_that_nobody_asked_for(desk: Desk
     desk.open("/pipelines/single_model_rerun/triggers")
     page.get_by_text("Create trigger with no-code").click()
     page.get_by_role("button", name="CUSTOMIZE", exact=True).click()
-    page.get_by_text("Which model to build and test again").wait_for()
+    page.get_by_text("The model to build and test again").wait_for()
     offered = page.locator("select option").all_inner_texts()
     assert "facts" in offered and "numbers: Numbers and ten times as much." in offered
     page.get_by_role("button", name="Back: Settings").click()
@@ -163,7 +201,7 @@ def test_the_form_leads_to_a_run_without_a_name_that_nobody_asked_for(desk: Desk
     page.locator("input[type=checkbox] + span").last.click()  # to be active immediately
     page.get_by_role("button", name="Create trigger").click()
     run = desk.new_run()
-    assert run.state is RunState.SUCCESS and run.request["models"] == ["numbers"]
+    assert run.state is RunState.SUCCESS and run.request.models == ("numbers",)
     assert "Record is invalid" not in page.inner_text("body")
 
 
@@ -172,12 +210,12 @@ def test_a_full_refresh_previews_and_names_what_would_be_lost(desk: Desk) -> Non
     for width, height in PANEL_WIDTHS:
         desk.page.set_viewport_size({"width": width, "height": height})
         before, runs = desk.last(pipeline), len(desk.workspace.client.runs(limit=500))
-        desk.run_once(pipeline, model="facts", with_downstream="false")
+        desk.run_once(pipeline, model="facts", in_place="true")
         number = desk.newest(pipeline, before)
-        shown = desk.click_block(pipeline, number, "completed")
-        assert "analytics_reporting.facts_view is dropped along and not rebuilt" in shown
-        assert "To do it, run it again with `preview` set to false." in shown
-        assert desk.in_window("is dropped along and not rebuilt")
+        lost = "analytics_reporting.facts_view is dropped along, and put back"
+        how = "To do it, run it again with `preview` set to false."
+        desk.click_block(pipeline, number, "completed", lost, how)
+        desk.wait_until_in_window("is dropped along, and put back")
         assert len(desk.workspace.client.runs(limit=500)) == runs
 
 
@@ -187,8 +225,7 @@ def test_a_switch_that_is_no_switch_is_refused_in_a_sentence(desk: Desk) -> None
         before, runs = desk.last(pipeline), len(desk.workspace.client.runs(limit=500))
         desk.run_once(pipeline, model="facts", preview=typed)
         number = desk.newest(pipeline, before)
-        shown = desk.click_block(pipeline, number, "failed")
-        assert f"`preview` is true or false, not {said}" in shown
+        desk.click_block(pipeline, number, "failed", f"`preview` is true or false, not {said}")
         assert len(desk.workspace.client.runs(limit=500)) == runs
     desk.open(f"/pipelines/{pipeline}/logs?pipeline_run_id[]={number}")
     desk.page.get_by_text("`preview` is true or false").first.click()
@@ -204,8 +241,8 @@ def test_the_reason_is_read_without_dragging_anything(desk: Desk) -> None:
     for width, height in PANEL_WIDTHS:
         desk.page.set_viewport_size({"width": width, "height": height})
         desk.click_block(pipeline, number, "failed")
-        assert desk.in_window("division by zero"), width
-        desk.page.evaluate("localStorage.clear()")  # as somebody's who was never here
+        desk.wait_until_in_window("division by zero")
+        desk.forget()
 
 
 def test_run_once_on_every_morning_builds_or_shows_todays_build(desk: Desk) -> None:
@@ -213,11 +250,13 @@ def test_run_once_on_every_morning_builds_or_shows_todays_build(desk: Desk) -> N
     before = desk.last(pipeline)
     desk.open(f"/pipelines/{pipeline}/triggers")
     page.get_by_text("Every morning", exact=True).first.click()
+    # The list of triggers, which stays until the trigger's page is there, has a Run@once too.
+    page.get_by_text("Edit trigger", exact=True).wait_for()
     page.get_by_role("button", name="Run@once").click()
     number = desk.newest(pipeline, before)
     assert desk.workspace.ended(number) == "completed"
-    shown = desk.click_block(pipeline, number, "completed")
-    assert "missing column headers" not in shown and "facts" in shown and "success" in shown
+    shown = desk.click_block(pipeline, number, "completed", "facts", "success")
+    assert "missing column headers" not in shown
 
 
 def test_another_time_for_every_morning_is_refused_where_it_is_saved(desk: Desk) -> None:
@@ -229,9 +268,31 @@ def test_another_time_for_every_morning_is_refused_where_it_is_saved(desk: Desk)
     cron.wait_for()
     cron.fill("30 22 * * *")
     page.get_by_role("button", name="Save changes").click()
-    page.get_by_text("Nothing was saved. 'Every morning' runs at 08:00 Asia/Seoul").wait_for()
+    page.get_by_text("Nothing was saved. The time of 'Every morning'").wait_for()
     shown = page.inner_text("body")
-    assert "DAILY_BUILD_AT and DAILY_BUILD_TIMEZONE" in shown and "Traceback" not in shown
+    assert "on the workspace's page Settings" in shown and "Traceback" not in shown
+
+
+def test_a_guide_leads_to_the_page_and_names_the_live_commit(desk: Desk) -> None:
+    file = desk.workspace.home.mage_project / "markdowns" / "about_rerun_failed.md"
+
+    def named() -> LiveCommit | str:
+        live, text = desk.workspace.client.status().live, file.read_text()
+        return live if live and f"Live: `{live.sha[:7]}`" in text else text
+
+    live = wait_until("the guide to name the live commit", named)
+    desk.open("/pipelines/rerun_failed/edit")
+    link = desk.page.get_by_role("link", name="Open the page")
+    link.wait_for()
+    guide = desk.page.locator("body").inner_text()
+    assert f"Live: {live.sha[:7]} {live.subject}." in guide
+    link.evaluate("link => link.target = '_self'")
+    link.click()
+    address = f"http://127.0.0.1:{desk.workspace.settings.runner_port}/"
+    desk.page.wait_for_url(address)
+    desk.page.get_by_role("navigation").get_by_text("Runs").wait_for()
+    desk.page.get_by_role("link", name="Mage", exact=True).click()
+    desk.page.wait_for_url(f"{desk.workspace.mage_url}/**")
 
 
 def test_a_closed_page_leads_back(desk: Desk) -> None:
@@ -255,7 +316,7 @@ def versions(workspace: Workspace) -> Iterator[list[tuple[str, int]]]:
         made.append((begin_as(workspace, form)[:7], value))
     workspace.publish("The newest", which="select 99 as value")
     yield made
-    workspace.commit("Without it", which=None)
+    workspace.publish("Without it", which=None)
 
 
 def begin_as(workspace: Workspace, form: re.Pattern[str]) -> str:

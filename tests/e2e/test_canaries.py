@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -19,16 +20,17 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from mage_dbt.client import RunnerClient
+from mage_dbt.base.redaction import _shapes
+from mage_dbt.client.client import RunnerClient
 from mage_dbt.errors import WorkspaceError
-from mage_dbt.redaction import _shapes
-from mage_dbt.request import Request
-from mage_dbt.run import Run, RunState
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run, RunState
 from tests.canaries import places
 from tests.harness import environments
+from tests.harness.models import sleepy
 from tests.harness.repository import git, git_commit, make_repository
 from tests.harness.services import Service, service
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
 
 MADE = (
@@ -54,7 +56,7 @@ whatever_the_team_calls_it:
       threads: 2
 """
 
-RUN_SECONDS = 120.0
+RUN_SECONDS = 300.0
 
 
 def canary(name: str) -> str:
@@ -82,7 +84,7 @@ class Gate(SimpleHTTPRequestHandler):
 
 
 @dataclass
-class Scene:
+class Workplace:
     """The workspace with its canaries, and what it was heard to answer."""
 
     live: Workspace
@@ -104,7 +106,7 @@ class Scene:
         git(self.repository, "update-server-info")
 
         def probe() -> bool | str:
-            status = self.client.status()
+            status = self.client.status().to_json()
             self.heard[f"status at {message}"] = str(status)
             here = [status[one] and status[one]["sha"] for one in ("live", "broken")]
             return sha in here or str(here)
@@ -129,7 +131,7 @@ class Scene:
             env=self.live.environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS,
         )
         self.heard[f"mage-dbt {' '.join(arguments)}"] = done.stdout + done.stderr
 
@@ -143,7 +145,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     folder = tmp_path_factory.mktemp("canaries")
     repository = make_repository(folder / "repository", "steps")
     git(repository, "update-server-info")
@@ -197,18 +199,18 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             (live.home.secrets / name).chmod(0o600)
         live.start_and_wait()
         try:
-            yield Scene(live, repository, gate, canaries, good)
+            yield Workplace(live, repository, gate, canaries, good)
         finally:
             live.stop()
             server.shutdown()
 
 
-def make_warehouse(scene: Scene) -> None:
+def make_warehouse(workplace: Workplace) -> None:
     """The team's database, until now missing, with a function that says the password aloud."""
-    port = scene.live.settings.postgres_port
-    password = scene.canaries["profile"]
+    port = workplace.live.settings.postgres_port
+    password = workplace.canaries["profile"]
     where = f"host=127.0.0.1 port={port} user=postgres"
-    secret = scene.canaries["postgres-superuser"]
+    secret = workplace.canaries["postgres-superuser"]
     with psycopg.connect(where, password=secret, dbname="postgres", autocommit=True) as connection:
         verifier = connection.pgconn.encrypt_password(
             password.encode(), b"team", b"scram-sha-256"
@@ -227,99 +229,143 @@ def make_warehouse(scene: Scene) -> None:
         )
 
 
-def test_no_canary_is_anywhere_after_everything_was_done(scene: Scene) -> None:
-    live = scene.live
+def test_no_canary_is_anywhere_after_everything_was_done(workplace: Workplace) -> None:
+    live = workplace.live
     # The first build has failed: there is no such role yet.
-    first = scene.client.runs()[0]
+    first = workplace.client.runs()[0]
     assert first.state is RunState.ERROR
-    make_warehouse(scene)
-    assert live.over(scene.ask(select="numbers+")).state is RunState.SUCCESS
-    # The warehouse says the password in an error, in a model's name and in a log.
-    scene.commit(
+    make_warehouse(workplace)
+    assert live.over(workplace.ask(select="numbers+")).state is RunState.SUCCESS
+    # The warehouse says the password in an error, in a model's name, in a log and in a row.
+    (workplace.repository / "tests").mkdir(exist_ok=True)
+    (workplace.repository / "tests" / "no_totals.sql").write_text(
+        "select id, 'found' as seen from {{ ref('totals') }}"
+    )
+    workplace.commit(
         "Say it",
         apart="select public.say() as id",
         totals="{{ log(env_var('DBT_PASSWORD'), info=true) }}"
         "select '{{ adapter.config.credentials.password }}{{ env_var('DBT_PASSWORD') }}' as id",
     )
-    said = live.over(scene.ask(cause="api"))  # of which alerts tell
+    said = live.over(workplace.ask(cause="api"))  # of which alerts tell
     assert said.state is RunState.ERROR
     assert "connection with ***** failed" in str([one.message for one in said.nodes])
-    live.over(scene.ask(operation="rerun_failed", of=said.id))
+    (row,) = (result for result in said.nodes if result.name == "no_totals")
+    assert row.status == "fail"
+    causes = workplace.client.explanation(said.id).causes
+    (found,) = (cause.failing_rows for cause in causes if cause.failing_rows)
+    ((secret, seen),) = (kept.values for kept in found.rows)
+    assert set(secret or "") == {"*"} and seen == "found"
+    live.over(workplace.ask(operation="rerun_failed", of=said.id))
+    look_at_the_page(workplace, said)
     wait_until(
         "the failure to be told",
-        lambda: "*****" in str(scene.service.received) or str(scene.service.titles()),
+        lambda: "*****" in str(workplace.service.received) or str(workplace.service.titles()),
         RUN_SECONDS,
     )
     # A commit that dbt cannot read, with a secret it may not read.
-    scene.commit("Break it", totals="select '{{ env_var(\"DBT_ENV_SECRET_OTHER\") }}' as x")
-    scene.commit(
-        "Mend it", totals="select 1 as id", apart="select 1 as id, pg_sleep(60)::text as s"
-    )
+    workplace.commit("Break it", totals="select '{{ env_var(\"DBT_ENV_SECRET_OTHER\") }}' as x")
+    workplace.commit("Mend it", totals="select 1 as id", apart=sleepy())
     # Killed workers and a killed runner.
-    run = scene.ask(select="apart")
-    folder = scene.running(run)
-    for one in psutil.process_iter(["cmdline"]):
-        if str(folder) in str(one.info["cmdline"]):
+    run = workplace.ask(select="apart")
+    folder = workplace.running(run)
+    for one in wait_until("its worker", lambda: live.processes(str(folder)) or "none yet"):
+        with suppress(psutil.NoSuchProcess):  # it has ended with the one before
             one.kill()
     live.over(run)
-    run = scene.ask(select="apart")
-    scene.running(run)
+    run = workplace.ask(select="apart")
+    workplace.running(run)
     live.kill_and_wait("runner")
     live.over(run)
     # Refusals, with a secret where one types it by mistake.
-    token = scene.canaries["api-token"]
+    token = workplace.canaries["api-token"]
     for wrong in ({"select": "no_such_model"}, {"command": "run-operation x"}, {"commit": "abc"}):
         try:
-            scene.client.plan(Request.parse({"cause": "tool", "caller": "test", **wrong}))
+            workplace.client.plan(
+                Request.parse({"cause": "tool", "caller": "test", **wrong})
+            ).to_json()
         except WorkspaceError as error:
-            scene.heard[str(wrong)] = str(error)
+            workplace.heard[str(wrong)] = str(error)
     bearer = {"Authorization": f"Bearer {token}"}
     base = f"http://127.0.0.1:{live.settings.runner_port}"
-    with httpx.Client(base_url=base, timeout=30, trust_env=False) as http:
-        for path in ("/ping", "/metrics", "/v1/status", "/v1/models", "/v1/runs", "/nowhere"):
-            scene.call(http, "GET", path, headers=bearer)
-            scene.call(http, "GET", path, headers={"Authorization": "Bearer wrong"})
-        for run in scene.client.runs():
-            for path in ("", "/events", "/nodes/apart", "/nodes/totals", "/mage"):
-                scene.call(http, "GET", f"/v1/runs/{run.id}{path}", headers=bearer)
-        scene.call(http, "POST", "/v1/runs", headers=bearer, json={"select": ["a", 1]})
-        scene.call(http, "POST", "/v1/plans", headers=bearer, json={"operation": "build"})
+    with httpx.Client(base_url=base, timeout=SECONDS, trust_env=False) as http:
+        for path in (
+            *("/ping", "/metrics", "/v1/status", "/v1/models", "/v1/runs", "/nowhere", "/v1/now"),
+            *("/v1/commits", "/v1/models/totals", "/v1/schedule", "/v1/alerts", "/v1/docs"),
+        ):
+            workplace.call(http, "GET", path, headers=bearer)
+            workplace.call(http, "GET", path, headers={"Authorization": "Bearer wrong"})
+        for run in workplace.client.runs():
+            for path in ("", "/events", "/explanation", "/nodes/apart", "/nodes/totals", "/mage"):
+                workplace.call(http, "GET", f"/v1/runs/{run.id}{path}", headers=bearer)
+        workplace.call(http, "POST", "/v1/runs", headers=bearer, json={"select": ["a", 1]})
+        workplace.call(http, "POST", "/v1/plans", headers=bearer, json={"operation": "build"})
     address = f"http://127.0.0.1:{live.settings.mage_port}"
-    with httpx.Client(base_url=address, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=address, timeout=SECONDS, trust_env=False) as http:
         for path in (
             *("/", "/pipelines", "/api/pipelines", "/api/pipeline_schedules", "/api/pipeline_runs"),
             *("/api/pipelines/daily_full_build/pipeline_schedules", "/api/statuses", "/api/logs"),
             *("/api/block_runs", "/api/projects", "/api/env_vars", "/api/secrets"),
             "/api/pipelines/daily_full_build/logs",
         ):
-            scene.call(http, "GET", path)
+            workplace.call(http, "GET", path)
     for arguments in (["status"], ["runs"], ["show", said.id], ["plan"], ["alert-test"]):
-        scene.tool(*arguments)
+        workplace.tool(*arguments)
     # Git's password is changed under us.
-    scene.gate.wanted = "Basic nothing"
+    workplace.gate.wanted = "Basic nothing"
 
     def refused() -> bool | str:
-        error = str((scene.client.status()["sync"] or {}).get("error", ""))
-        scene.heard["git's error"] = error
+        error = str((workplace.client.status().to_json()["sync"] or {}).get("error", ""))
+        workplace.heard["git's error"] = error
         return bool(error) or "git-sync has not noticed"
 
     wait_until("git-sync to be refused", refused, RUN_SECONDS)
-    scene.heard["alerts"] = str(scene.service.received)
-    search(scene)
+    workplace.heard["alerts"] = str(workplace.service.received)
+    search(workplace)
 
 
-def search(scene: Scene) -> None:
+def look_at_the_page(workplace: Workplace, said: Run) -> None:
+    """Every page, as a page and as JSON, of the run in whose nodes the secrets are said aloud."""
+    base = f"http://127.0.0.1:{workplace.live.settings.runner_port}"
+    nodes = [f"/runs/{said.id}/nodes/{result.node}" for result in said.nodes]
+    with httpx.Client(base_url=base, timeout=SECONDS, trust_env=False) as http:
+        for path in (
+            *("/runs", "/models", "/commits", "/settings", f"/runs/{said.id}", *nodes),
+            *("/models/apart", "/models/totals", "/ask/run", "/ask/rerun"),
+        ):
+            for address in (path, f"{path}.json"):
+                assert http.get(address).status_code == 200, address
+                workplace.call(http, "GET", address)
+        workplace.call(http, "GET", "/")
+        workplace.call(http, "GET", "/now.json")
+        for name in ("run", "refresh", "undo"):
+            workplace.call(http, "GET", f"/ask/{name}?model=totals")
+
+        def documentation() -> bool | str:
+            answer = http.get("/docs/frame")
+            return answer.status_code == 200 or answer.text[-500:]
+
+        bearer = {"Authorization": f"Bearer {workplace.live.home.api_token.read_text()}"}
+        workplace.call(http, "POST", "/v1/docs", headers=bearer)
+        wait_until("dbt's documentation", documentation, RUN_SECONDS)
+        workplace.call(http, "GET", "/docs/")
+        workplace.call(http, "GET", "/docs/frame")
+    page = workplace.heard[f"GET /runs/{said.id} {{}}"]
+    assert "connection with ***** failed" in page
+
+
+def search(workplace: Workplace) -> None:
     allowed = {
         # What the warehouse itself says aloud stands in the warehouse's own log.
-        ("profile", str(scene.live.home.logs / "postgres.log"))
+        ("profile", str(workplace.live.home.logs / "postgres.log"))
     }
-    found = places(scene.live, scene.canaries, scene.heard, allowed)
+    found = places(workplace.live, workplace.canaries, workplace.heard, allowed)
     assert found == []
-    assert len(scene.heard) > 40
-    assert not in_environments(scene)
+    assert len(workplace.heard) > 40
+    assert not in_environments(workplace)
 
 
-def in_environments(scene: Scene) -> list[str]:
+def in_environments(workplace: Workplace) -> list[str]:
     """Secrets in the environment of processes that are not to have them."""
     may = {
         "mage": {"postgres-mage", "NOTEBOOK_TOKEN", "mage-jwt", "runner-to-mage"},
@@ -329,8 +375,8 @@ def in_environments(scene: Scene) -> list[str]:
     }
     found = []
     for name, allowed in may.items():
-        environ = str(scene.live.child(name).environ()).encode()
-        for secret, value in scene.canaries.items():
+        environ = str(workplace.live.child(name).environ()).encode()
+        for secret, value in workplace.canaries.items():
             if secret not in allowed and any(one.encode() in environ for one in _shapes(value)):
                 found.append(f"{secret} in the environment of {name}")
     return found

@@ -12,14 +12,15 @@ import psycopg
 import pytest
 
 from mage_dbt.errors import WorkspaceError
+from mage_dbt.launcher.database_roles import SUPERUSER, WORKSPACE
 from mage_dbt.mage import project
 from mage_dbt.mage.api import as_the_runner
 from mage_dbt.mage.project import API_TRIGGER
-from mage_dbt.request import Request
-from mage_dbt.run import Run, RunState
-from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
-from tests.e2e.models import BAD, GOOD, sleepy
-from tests.harness.waiting import wait_until
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run, RunState
+from tests.e2e.models import BAD, GOOD
+from tests.harness.models import sleepy
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
 
 
@@ -34,7 +35,7 @@ def recorded(workspace: Workspace, run: Run) -> int:
     def probe() -> int | str:
         return workspace.client.run(run.id).mage_run or f"none yet; in Mage: {seen(workspace, run)}"
 
-    return wait_until(f"run {run.id} to be seen in Mage", probe, 120)
+    return wait_until(f"run {run.id} to be seen in Mage", probe)
 
 
 def database(workspace: Workspace) -> psycopg.Connection[Any]:
@@ -67,7 +68,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 
 def http(workspace: Workspace) -> httpx.Client:
-    return httpx.Client(base_url=workspace.mage_url, timeout=30, trust_env=False)
+    return httpx.Client(base_url=workspace.mage_url, timeout=SECONDS, trust_env=False)
 
 
 def test_a_run_by_the_api_is_seen_in_mage_like_any_other(workspace: Workspace) -> None:
@@ -95,7 +96,7 @@ def test_mages_own_trigger_takes_a_model_and_variables_and_runs_them_once(
     assert workspace.ended(number) == "completed"
     assert workspace.table(number)["numbers"]["rows"] == 5
     (run,) = workspace.client.runs(mage_run=number)
-    assert run.state is RunState.SUCCESS and run.request["variables"] == {"size": 5}
+    assert run.state is RunState.SUCCESS and run.request.variables == {"size": 5}
     assert seen(workspace, run) == []
 
 
@@ -133,12 +134,12 @@ def test_a_failed_run_by_the_api_fails_in_mage_and_both_ways_there_rerun_only_wh
 
 
 def test_cancelling_it_in_mage_stops_the_sql(workspace: Workspace) -> None:
-    workspace.publish("Sleep", apart=sleepy(60))
+    workspace.publish("Sleep", apart=sleepy())
     run = ask(workspace, select="apart")
     number = recorded(workspace, run)
     workspace.until_at_work("pg_sleep")
     workspace.cancel(number)
-    workspace.until_idle("pg_sleep", 5)
+    workspace.until_idle("pg_sleep")
     over = workspace.over(run)
     assert over.state is RunState.CANCELLED and "cancelled in Mage" in over.detail
     assert workspace.ended(number) == "cancelled"
@@ -152,9 +153,9 @@ def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
     before = len(log.read_text())
     trigger = workspace.trigger_id("single_model_rerun")
     with stopped(workspace.child("mage")):
-        run = workspace.over(ask(workspace, select="facts", why="Mage hangs"))
-        assert run.state is RunState.SUCCESS and run.mage_run is None
-        # As the runner's own, when Mage begins to hang between its question and its answer.
+        run = ask(workspace, select="facts", why="Mage hangs")
+        # As the runner's own, when Mage begins to hang between its question and its answer. It is
+        # sent at once: before the question whose answer the runner waits for when Mage is back.
         with http(workspace) as client, pytest.raises(httpx.ReadTimeout):
             client.post(
                 f"/api/pipeline_schedules/{trigger}/api_trigger",
@@ -163,13 +164,14 @@ def test_a_run_goes_on_while_mage_hangs_and_is_seen_once_when_it_is_back(
                     **as_the_runner(workspace.home),
                     "Authorization": f"Bearer {workspace.home.mage_trigger_token.read_text()}",
                 },
-                timeout=1,
+                timeout=1,  # has to pass
             )
+        run = workspace.over(run)
+        assert run.state is RunState.SUCCESS and run.mage_run is None
         told = "runs go on, and are not seen in Mage for now"
         wait_until(
             "the runner to give up its first try",
             lambda: told in log.read_text()[before:] or log.read_text()[-200:],
-            60,
         )
     number = recorded(workspace, run)
     assert workspace.ended(number) == "completed"
@@ -202,7 +204,7 @@ def test_a_runner_killed_before_it_could_note_the_pipeline_run_finds_it_again(
         with stopped(mage):
             run = workspace.over(ask(workspace, select="facts"))
             connection.execute("lock table ledger.event in exclusive mode")
-        (number,) = wait_until("Mage to have it", lambda: seen(workspace, run) or "no", 60)
+        (number,) = wait_until("Mage to have it", lambda: seen(workspace, run) or "no")
         assert workspace.client.run(run.id).mage_run is None
         workspace.child("runner").kill()
     workspace.wait_until_up("runner", restarts + 1)
@@ -265,5 +267,5 @@ def test_a_rotated_token_is_told_and_put_right_by_what_a_start_writes(
         except WorkspaceError as error:
             return str(error)
 
-    (number,) = wait_until("Mage to take our token again", probe, 60)
+    (number,) = wait_until("Mage to take our token again", probe)
     assert workspace.ended(number) == "completed"

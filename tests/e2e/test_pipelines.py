@@ -8,11 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from mage_dbt.run import RunState
-from tests.e2e.models import BAD, GOOD, sleepy
+from mage_dbt.model.run import RunState
+from tests.e2e.models import BAD, GOOD
+from tests.harness.models import HELD, sleepy, waiting
 from tests.harness.repository import git, git_commit
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
+
+LOCK = 4711
 
 
 def test_the_first_start_built_once_through_mage(workspace: Workspace) -> None:
@@ -20,7 +23,7 @@ def test_the_first_start_built_once_through_mage(workspace: Workspace) -> None:
     assert len(started) == 1 and started[0].state is RunState.SUCCESS
     number = started[0].mage_run
     assert number is not None and workspace.ended(number) == "completed"
-    assert started[0].morning is None  # a new workspace has missed no morning
+    assert started[0].morning is None  # a new workspace has missed no daily build
     assert "Success in" in workspace.output()
 
 
@@ -34,18 +37,18 @@ def test_a_pipeline_run_leaves_a_row_a_node_and_readable_lines(workspace: Worksp
     assert '"message": "Plan: 3 nodes (' in log
     assert "success  facts" in log
     run = workspace.run_of(number)
-    assert run.why == "the test asks" and run.request["models"] == ["facts"]
+    assert run.why == "the test asks" and run.request.models == ("facts",)
 
 
 def test_a_preview_runs_nothing_and_shows_what_would_be_dropped(workspace: Workspace) -> None:
     before = workspace.client.runs(limit=500)
     # Nobody has said that it is to be a preview.
-    number = workspace.trigger("incremental_full_refresh", model="facts", with_downstream=False)
+    number = workspace.trigger("incremental_full_refresh", model="facts", in_place=True)
     assert workspace.ended(number) == "completed"
     assert workspace.client.runs(limit=500) == before
     log = workspace.block_log("incremental_full_refresh", number)
     assert "Preview: nothing is changed" in log
-    assert "analytics_reporting.facts_view" in log and "not rebuilt" in log
+    assert "analytics_reporting.facts_view is dropped along, and put back" in log
     table = workspace.table(number)
     assert table["facts"]["type"] == "model"
     assert "analytics_reporting.facts_view" in table["WARNING"]["why"]
@@ -55,7 +58,11 @@ def test_a_preview_runs_nothing_and_shows_what_would_be_dropped(workspace: Works
 
 def test_a_full_refresh_rebuilds_the_model_and_what_depends_on_it(workspace: Workspace) -> None:
     number = workspace.trigger(
-        "incremental_full_refresh", model="facts", preview=False, why="a new column"
+        "incremental_full_refresh",
+        model="facts",
+        with_downstream=True,
+        preview=False,
+        why="a new column",
     )
     assert workspace.ended(number) == "completed"
     assert {"facts", "facts_view", "totals"} <= workspace.table(number).keys()
@@ -122,7 +129,6 @@ def test_a_failure_fails_run_block_and_pipeline_and_retry_reruns_only_what_is_le
     wait_until(
         "the retry to have its run",
         lambda: workspace.run_of(number).id != failed.id or "still the first",
-        60,
     )
     again = workspace.over(workspace.run_of(number))
     assert workspace.ended(number) == "failed"
@@ -141,11 +147,11 @@ def test_a_failure_fails_run_block_and_pipeline_and_retry_reruns_only_what_is_le
 def test_cancelling_in_mage_stops_the_sql_and_a_retry_takes_up_what_is_left(
     workspace: Workspace,
 ) -> None:
-    workspace.publish("Sleep", apart=sleepy(60))
+    workspace.publish("Sleep", apart=sleepy())
     number = workspace.trigger("single_model_rerun", model="apart totals")
     workspace.until_at_work("pg_sleep")
     workspace.cancel(number)
-    workspace.until_idle("pg_sleep", 5)
+    workspace.until_idle("pg_sleep")
     run = workspace.over(workspace.run_of(number))
     assert run.state is RunState.CANCELLED
     assert run.detail == "Cancelled by somebody: its pipeline run was cancelled in Mage."
@@ -159,7 +165,7 @@ def test_cancelling_in_mage_stops_the_sql_and_a_retry_takes_up_what_is_left(
 
 
 def test_cancelling_with_the_tool_fails_the_pipeline(workspace: Workspace) -> None:
-    workspace.publish("Sleep", apart=sleepy(60))
+    workspace.publish("Sleep", apart=sleepy())
     number = workspace.trigger("single_model_rerun", model="apart")
     workspace.until_at_work("pg_sleep")
     workspace.client.cancel(workspace.run_of(number).id, "by the test")
@@ -168,14 +174,14 @@ def test_cancelling_with_the_tool_fails_the_pipeline(workspace: Workspace) -> No
 
 
 def test_a_run_outlives_a_killed_mage_and_its_block_attaches_again(workspace: Workspace) -> None:
-    workspace.publish("Sleep", apart=sleepy(25))
-    number = workspace.trigger("single_model_rerun", model="apart")
-    workspace.until_at_work("pg_sleep")
-    run = workspace.run_of(number)
-    restarts = int(workspace.kept("mage")["restarts"])
-    workspace.child("mage").kill()
+    workspace.publish("Wait", apart=waiting(LOCK))
+    with workspace.held(LOCK):
+        number = workspace.trigger("single_model_rerun", model="apart")
+        workspace.until_at_work(HELD)
+        run = workspace.run_of(number)
+        workspace.kill_and_wait("mage")
+        assert workspace.client.run(run.id).state is RunState.RUNNING
     assert workspace.over(run).state is RunState.SUCCESS
-    workspace.wait_until_up("mage", restarts + 1)
     assert workspace.ended(number) == "completed"
     assert [one.id for one in workspace.client.runs(mage_run=number)] == [run.id]
     assert workspace.table(number)["apart"]["status"] == "success"
@@ -183,16 +189,16 @@ def test_a_run_outlives_a_killed_mage_and_its_block_attaches_again(workspace: Wo
 
 def test_the_forms_offer_the_live_commits_models(workspace: Workspace) -> None:
     forms = workspace.home.mage_project / "interactions"
-    workspace.publish("A new model", brand_new="select 1 as id")
+    view = "{{ config(materialized='view') }} select 1 as id"  # nothing to refresh
+    workspace.publish("A new model", brand_new=view)
     wait_until(
         "the form to offer brand_new",
         lambda: "brand_new" in (forms / "single_model_rerun.yaml").read_text() or "not yet",
-        10,
     )
     refresh = (forms / "incremental_full_refresh.yaml").read_text()
     assert "facts" in refresh and "brand_new" not in refresh
     git(workspace.repository, "rm", "--quiet", "models/brand_new.sql")
-    git_commit(workspace.repository, "Remove it")
+    workspace.live(git_commit(workspace.repository, "Remove it"))
 
 
 def test_a_trigger_named_as_the_schedule_is_none_and_does_what_it_says(
@@ -203,7 +209,7 @@ def test_a_trigger_named_as_the_schedule_is_none_and_does_what_it_says(
     workspace.add_pipeline("part_of_it", template.replace('"my_model"', '"facts"'))
     daily = workspace.home.mage_project / "custom" / "daily_full_build.py"
     workspace.add_pipeline("all_of_it", daily.read_text())
-    with httpx.Client(base_url=workspace.mage_url, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=workspace.mage_url, timeout=SECONDS, trust_env=False) as http:
         numbers = {}
         for pipeline in ("part_of_it", "all_of_it"):
             once = {"schedule_type": "time", "schedule_interval": "@once", "status": "active"}
@@ -240,7 +246,7 @@ def _begun(http: httpx.Client, schedule: int, after: int = 0) -> int:
         numbers = [int(one["id"]) for one in answer["pipeline_runs"]]
         return [one for one in numbers if one > after] or "no run yet"
 
-    return wait_until("the trigger to fire", probe, 60)[0]
+    return wait_until("the trigger to fire", probe)[0]
 
 
 def test_the_template_dbt_model_works_in_a_pipeline_of_an_analysts_own(

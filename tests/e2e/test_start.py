@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from mage_dbt.client import RunnerClient
-from mage_dbt.processes import ended, wait_until_ended
-from mage_dbt.run import RunState
+from mage_dbt.base.processes import ended, wait_until_ended
+from mage_dbt.client.client import RunnerClient
+from mage_dbt.model.run import RunState
 from tests.harness.base import command_line
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
 
 NAMES = ("postgres", "git-sync", "runner", "mage")
@@ -43,11 +42,11 @@ def test_the_first_start_builds_once_through_mage(live: Workspace) -> None:
     assert "Success in" in live.output()
 
 
-@pytest.mark.parametrize("whom", ["the process", "its keeper"])
+@pytest.mark.parametrize("whom", ["the process", "its subreaper"])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_killed_is_started_again(running: Workspace, name: str, whom: str) -> None:
     restarts = running.kept(name)["restarts"]
-    victim = running.child(name) if whom == "the process" else running.keeper(name)
+    victim = running.child(name) if whom == "the process" else running.subreaper(name)
     family = [victim, *victim.children(recursive=True)]
     victim.kill()
     running.wait_until_up(name, restarts + 1)
@@ -56,8 +55,8 @@ def test_what_is_killed_is_started_again(running: Workspace, name: str, whom: st
         left = [one for one in family if not ended(one)]
         return not left or str(left)
 
-    # A warm parent that is parsing sees only afterwards that its runner is gone.
-    wait_until("all that was killed with it to be gone", probe, 120)
+    # A fork server that is parsing sees only afterwards that its runner is gone.
+    wait_until("all that was killed with it to be gone", probe)
     assert f"{name} ended (killed by SIGKILL)" in running.output()
 
 
@@ -71,7 +70,7 @@ def test_a_second_start_in_the_same_home_names_the_first(running: Workspace) -> 
         env=running.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 1
     assert f"process {running.process.pid}" in done.stderr
@@ -99,23 +98,19 @@ def test_mage_cannot_write_to_the_warehouse(running: Workspace) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything_within_ten_seconds(
-    running: Workspace, signum: signal.Signals
-) -> None:
-    began = time.monotonic()
+def test_a_signal_stops_everything(running: Workspace, signum: signal.Signals) -> None:
     assert running.stop(signum) == 130
     assert running.survivors() == []
-    assert time.monotonic() - began < 10
     assert "database system is shut down" in _last_line(running)
 
 
-def test_a_second_interrupt_does_not_wait(running: Workspace) -> None:
+def test_a_second_interrupt_ends_everything_too(running: Workspace) -> None:
     process = running.process
     process.send_signal(signal.SIGINT)
     running.wait_for_output("Stopping")
     process.send_signal(signal.SIGINT)
-    running.wait(10)
-    running.wait_until_nothing_runs(2)
+    running.wait()
+    running.wait_until_nothing_runs()
 
 
 def test_nothing_outlives_a_supervisor_that_is_killed(running: Workspace) -> None:
@@ -124,18 +119,18 @@ def test_nothing_outlives_a_supervisor_that_is_killed(running: Workspace) -> Non
     assert "database system is shut down" in _last_line(running)
 
 
-def test_the_next_start_ends_what_killed_keepers_left(running: Workspace) -> None:
+def test_the_next_start_ends_what_killed_subreapers_left(running: Workspace) -> None:
     supervisor = running.process
-    keepers = supervisor.children()
-    for one in keepers:
+    subreapers = supervisor.children()
+    for one in subreapers:
         one.suspend()  # or the first would already stop its child while the last is being killed
-    for one in (supervisor, *keepers):
+    for one in (supervisor, *subreapers):
         one.kill()
-    wait_until_ended(keepers, 5)
+    assert wait_until_ended(subreapers, SECONDS) == []
     left = running.survivors()
     lines = " ".join(command_line(one) for one in left)
     assert "postgres" in lines
-    assert "mage_dbt.runner" in lines
+    assert "mage_dbt.server" in lines
     running.start_and_wait()
     assert "An earlier start was killed" in running.output()
     assert [one for one in left if not ended(one)] == []

@@ -35,6 +35,9 @@ OTHERS = (
 )
 """Secrets of the other processes."""
 
+SECONDS = 300.0
+"""For an answer. Nothing of the tests is in the container that this runs in."""
+
 SECRETS = Path("/workspace/secrets")
 
 FORGED = {
@@ -69,7 +72,7 @@ def others_processes() -> Iterator[str]:
             environment = (folder / "environ").read_text()
         except OSError:
             continue
-        if not mine or "mage_dbt.runner" in command or "oauth2-proxy" in command:
+        if not mine or "mage_dbt.server" in command or "oauth2-proxy" in command:
             yield f"{command[:50]} is visible"
         if found := [name for name in OTHERS if name.upper().replace("-", "_") in environment]:
             yield f"{command[:50]} holds {found}"
@@ -94,7 +97,9 @@ def ports() -> Iterator[str]:
     """At this container's loopback, and by the name of the service that publishes them."""
     paths = {4182: "/v1/status", 4181: "/v1/status", 4180: "/runner/v1/status"}
     for host, port in [("127.0.0.1", 4182), ("front", 4181), ("front", 4180)]:
-        answer = httpx.get(f"http://{host}:{port}{paths[port]}", headers=FORGED, trust_env=False)
+        answer = httpx.get(
+            f"http://{host}:{port}{paths[port]}", headers=FORGED, trust_env=False, timeout=SECONDS
+        )
         yield str(answer.status_code)
 
 
@@ -102,7 +107,7 @@ def at_loopback() -> Iterator[str]:
     """The proxies' ports are not in this network, so nobody sends anything there."""
     for port in (4180, 4181):
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
             yield f"{port} opens"
         except OSError as error:
             yield error.strerror or ""
@@ -133,7 +138,7 @@ def listening_in() -> Iterator[str]:
 def at_the_runner(operation: dict[str, object]) -> Iterator[str]:
     """What becomes of it: the status of a refusal, or how the run ends and why."""
     transport = httpx.HTTPTransport(uds="/workspace/doors/mage/runner.sock")
-    with httpx.Client(transport=transport, base_url="http://runner", timeout=60) as runner:
+    with httpx.Client(transport=transport, base_url="http://runner", timeout=SECONDS) as runner:
         for headers in ({}, FORGED):
             body = {**operation, "why": "a notebook tries", "caller": "otto@example.com"}
             answer = runner.post("/v1/runs", json=body, headers=headers)
@@ -261,6 +266,7 @@ def the_programs() -> Iterator[str]:
 
 REFRESH: dict[str, object] = {
     "operation": "full_refresh",
+    "in_place": True,
     "select": ["fct_orders"],
     "keep_views": False,
 }

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from mage_dbt.workspace.identity_provider import BOT
+from mage_dbt.launcher.identity_provider import BOT
 from tests.engine.conftest import BUILD_SECONDS, Stack
 from tests.harness.login import try_to_sign_in
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.security_page import keep_table
 
 PEOPLE, MACHINES, PROVIDER = (f"http://127.0.0.1:{port}" for port in (4180, 4181, 4183))
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.timeout(BUILD_SECONDS + 1800)
 @pytest.fixture
 def ana(stack: Stack) -> Iterator[httpx.Client]:
     """Her browser, signed in."""
-    with httpx.Client(base_url=PEOPLE, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=PEOPLE, trust_env=False, timeout=SECONDS) as client:
         try_to_sign_in(client, "ana@example.com", "/")
         yield client
 
@@ -62,10 +62,13 @@ def bot(stack: Stack) -> Iterator[httpx.Client]:
         data={"grant_type": "client_credentials"},
         auth=(BOT, secret),
         trust_env=False,
+        timeout=SECONDS,
     )
     token = answer.raise_for_status().json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=MACHINES, headers=headers, trust_env=False, timeout=60) as client:
+    with httpx.Client(
+        base_url=MACHINES, headers=headers, trust_env=False, timeout=SECONDS
+    ) as client:
         yield client
 
 
@@ -114,7 +117,7 @@ def test_a_daily_build_through_mage(stack: Stack, bot: httpx.Client) -> None:
 
 
 def test_a_person_signs_in_and_sees_it(ana: httpx.Client) -> None:
-    with httpx.Client(base_url=PEOPLE, trust_env=False) as nobody:
+    with httpx.Client(base_url=PEOPLE, trust_env=False, timeout=SECONDS) as nobody:
         assert nobody.get("/api/statuses").status_code == 401
     assert ana.get("/runner/v1/status").json()["live"]["sha"]
     assert ana.get("/api/pipelines").status_code == 200
@@ -132,13 +135,13 @@ def test_a_run_by_jwt_and_a_full_refresh(bot: httpx.Client) -> None:
 def test_a_runner_that_is_restarted_ends_its_run_and_goes_on(
     stack: Stack, bot: httpx.Client
 ) -> None:
-    run = asked(bot, operation="build", select=[])
+    run = asked(bot, operation="build")
 
     def begun() -> bool | str:
         state = bot.get(f"/v1/runs/{run}").json()["state"]
         return state not in ("Queued", "Starting") or f"it is {state}"
 
-    wait_until(f"run {run} to run", begun, 120)
+    wait_until(f"run {run} to run", begun)
     stack.done("restart", "--timeout", "0", "runner")
     stack.up()
     assert over(bot, run)["state"] in ("Error", "Success")
@@ -159,11 +162,11 @@ def test_the_backup_and_the_way_back_of_a_migration(stack: Stack, bot: httpx.Cli
     ).split()
     assert [name for name in kept if name.endswith(".dump")], kept
     stack.done("stop", "mage", "runner")
-    command = ("python", "-P", "-m", "mage_dbt.workspace.migrations", "--to", "0005")
+    command = ("python", "-P", "-m", "mage_dbt.launcher.migrations", "--to", "0005")
     said = stack.done("run", "--rm", "--no-TTY", "prepare", *command)
     assert re.search(r"taken back +0006", said), said
     stack.up()
-    status = wait_until("the runner", lambda: bot.get("/v1/status").status_code == 200, 60)
+    status = wait_until("the runner", lambda: bot.get("/v1/status").status_code == 200)
     assert status
 
 

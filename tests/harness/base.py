@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,8 +14,8 @@ import psutil
 import psycopg
 
 from mage_dbt.home import Home
+from mage_dbt.launcher.database_roles import SUPERUSER, WAREHOUSE, WORKSPACE
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, WORKSPACE
 
 
 def command_line(process: psutil.Process) -> str:
@@ -21,6 +24,14 @@ def command_line(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def parent_of(process: psutil.Process) -> int:
+    """Its parent's number; 0 where it has ended."""
+    try:
+        return int(process.ppid())
+    except psutil.Error:
+        return 0
 
 
 class Harness:
@@ -37,17 +48,31 @@ class Harness:
             return ""
 
     def processes(self, words: str) -> list[psutil.Process]:
-        """This home's processes whose command line holds `words`, without their keepers."""
+        """This home's processes whose command line holds `words`, without their subreapers.
+
+        The oldest first, whatever their numbers: one that was just forked has its parent's command
+        line until it executes its own program.
+        """
         found = []
-        for process in psutil.process_iter(["cmdline", "environ"]):
+        for process in psutil.process_iter(["cmdline", "environ", "create_time"]):
             command = " ".join(process.info["cmdline"] or ())
             mine = str(self.home.root) in f"{command} {process.info['environ']}"
-            if mine and words in command and "keeper" not in command:
+            if mine and words in command and "mage_dbt.launcher.subreaper" not in command:
                 found.append(process)
-        return found
+        return sorted(found, key=lambda process: float(process.info["create_time"] or 0))
+
+    def files(self, *without: Path) -> Iterator[tuple[Path, bytes]]:
+        """Every file of the home with what it holds, but for links and those in folders `without`.
+        What the processes remove meanwhile is left out too."""
+        for root, folders, names in os.walk(self.home.root):
+            folders[:] = [name for name in folders if Path(root, name) not in without]
+            for file in (Path(root, name) for name in names):
+                with suppress(FileNotFoundError):
+                    if file.is_file() and not file.is_symlink():
+                        yield file, file.read_bytes()
 
     def kill(self, words: str) -> None:
-        """kill -9 of the one process of this home whose command line holds `words`."""
+        """kill -9 of the process of this home whose command line holds `words`."""
         found = self.processes(words)
         assert found, f"no process runs {words}"
         os.kill(found[0].pid, signal.SIGKILL)

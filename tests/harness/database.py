@@ -15,8 +15,9 @@ from pathlib import Path
 from psycopg import sql
 
 from mage_dbt.home import Home
-from mage_dbt.workspace.postgres import SUPERUSER, WAREHOUSE, WORKSPACE, Postgres
-from mage_dbt.workspace.supervisor import Supervisor
+from mage_dbt.launcher.database_roles import SUPERUSER, WAREHOUSE, WORKSPACE
+from mage_dbt.launcher.postgres import Postgres
+from mage_dbt.launcher.supervisor import Supervisor
 from tests.harness.base import Harness
 from tests.harness.ports import free_ports
 from tests.harness.waiting import progress

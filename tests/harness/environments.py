@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from mage_dbt.home import Home
+from mage_dbt.launcher import environments
+from mage_dbt.launcher.environments import DBT, MAGE, VALIDATORS, Recipe
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import environments
-from mage_dbt.workspace.environments import DBT, MAGE, VALIDATORS, Recipe
 from tests.harness.waiting import progress
 
 
@@ -31,8 +31,8 @@ def validator(name: str) -> str:
     return str(python(VALIDATORS).parent / name)
 
 
-def play(recipe: Recipe, arguments: list[str], folder: Path, seconds: float) -> None:
-    """Plays tests in that environment, their files below `folder`. Fails with what they print."""
+def run_tests(recipe: Recipe, arguments: list[str], folder: Path, seconds: float) -> None:
+    """Runs tests in that environment, their files below `folder`. Fails with what they print."""
     words = [str(python(recipe)), "-P", "-m", "pytest", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*words, "--basetemp", str(folder), *arguments],

@@ -13,19 +13,17 @@ from typing import Any
 
 import httpx
 
+from mage_dbt.base.secret_files import read_or_make
 from mage_dbt.home import Home
-from mage_dbt.workspace import identity_provider, proxies
-from mage_dbt.workspace.identity_provider import Machine
-from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.launcher import identity_provider, oauth2_proxy
+from mage_dbt.launcher.identity_provider import Machine
+from mage_dbt.launcher.subreaper import Launch
 from tests.harness import environments
 from tests.harness.base import Harness
 from tests.harness.ports import free_ports
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
 from tests.login.echo import echo
-
-ANSWER_SECONDS = 30.0
 
 ALL_GROUPS = "viewers, analysts, operators, owners"
 
@@ -54,7 +52,7 @@ class Login(Harness):
 
     def client(self) -> httpx.Client:
         """A browser without a login."""
-        return httpx.Client(base_url=self.people, trust_env=False, timeout=ANSWER_SECONDS)
+        return httpx.Client(base_url=self.people, trust_env=False, timeout=SECONDS)
 
     @contextmanager
     def sign_in(self, email: str) -> Iterator[httpx.Client]:
@@ -72,7 +70,7 @@ class Login(Harness):
             data={"grant_type": "client_credentials"},
             auth=(client, secret.read_text()),
             trust_env=False,
-            timeout=ANSWER_SECONDS,
+            timeout=SECONDS,
         )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
@@ -95,13 +93,13 @@ def try_to_sign_in(client: httpx.Client, email: str, path: str = "/") -> httpx.R
 
 @contextmanager
 def running(
-    order: Order, environ: Mapping[str, str], log: Path
+    launch: Launch, environ: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as the block lasts."""
     with log.open("ab") as file:
         process = subprocess.Popen(
-            order.command,
-            cwd=order.directory,
+            launch.command,
+            cwd=launch.directory,
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -112,21 +110,21 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(10)
+            process.wait(SECONDS)
 
 
 def wait_for_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     def probe() -> bool | str:
         assert process.poll() is None, f"it ended:\n{log.read_text()[-3000:]}"
         try:
-            return httpx.get(url, trust_env=False, timeout=5).status_code == 200 or "not 200"
+            return httpx.get(url, trust_env=False, timeout=SECONDS).status_code == 200 or "not 200"
         except httpx.HTTPError as error:
             return str(error)
 
-    wait_until(f"{url} to answer", probe, 60)
+    wait_until(f"{url} to answer", probe)
 
 
 @contextmanager
@@ -154,17 +152,19 @@ def started(
             stack.enter_context(echo(socket))
         stack.enter_context(echo(machines_door / "runner.sock"))
 
-        def start(name: str, order: Order, environ: Mapping[str, str], url: str) -> None:
+        def start(name: str, launch: Launch, environ: Mapping[str, str], url: str) -> None:
             log = found.logs[name] = folder / f"{name}.log"
-            wait_for_answer(url, stack.enter_context(running(order, environ, log)), log)
+            wait_for_answer(url, stack.enter_context(running(launch, environ, log)), log)
 
-        order = identity_provider.order(home, provider_port, found.people, machines)
-        start("provider", order, plain, f"{found.provider}/.well-known/openid-configuration")
-        environ = proxies.people_environment(home, people_door, people_port, found.people, identity)
-        environ |= proxies.PLAIN_HTTP | people_environ
-        start("people", proxies.people_order(proxy), environ, f"{found.people}/ping")
-        environ = proxies.machines_environment(home, machines_door, machines_port, identity)
-        start("machines", proxies.machines_order(proxy), environ, f"{found.machines}/ping")
+        launch = identity_provider.launch(home, provider_port, found.people, machines)
+        start("provider", launch, plain, f"{found.provider}/.well-known/openid-configuration")
+        environ = oauth2_proxy.people_environment(
+            home, people_door, people_port, found.people, identity
+        )
+        environ |= oauth2_proxy.PLAIN_HTTP | people_environ
+        start("people", oauth2_proxy.people_launch(proxy), environ, f"{found.people}/ping")
+        environ = oauth2_proxy.machines_environment(home, machines_door, machines_port, identity)
+        start("machines", oauth2_proxy.machines_launch(proxy), environ, f"{found.machines}/ping")
         yield found
 
 

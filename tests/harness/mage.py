@@ -11,18 +11,18 @@ from pathlib import Path
 
 import psutil
 
+from mage_dbt.base.secret_files import read_or_make
 from mage_dbt.home import Home
-from mage_dbt.mage import probe, process, project
+from mage_dbt.launcher.environments import MAGE
+from mage_dbt.mage import process, project
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace.environments import MAGE
-from mage_dbt.workspace.secret_files import read_or_make
 from tests.harness import environments
 from tests.harness.base import command_line
 from tests.harness.pipelines import WithMage
 from tests.harness.ports import free_ports
 from tests.harness.waiting import wait_until
 
-START_SECONDS = 240.0
+START_SECONDS = 300.0
 
 
 class Mage(WithMage):
@@ -73,7 +73,7 @@ class Mage(WithMage):
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(self.log("mage")[-3000:])
-        return probe.missing(self.settings, self.home) or True
+        return process.problem(self.settings, self.home) or True
 
 
 @contextmanager
@@ -85,5 +85,9 @@ def started(root: Path, **environ: str) -> Iterator[Mage]:
         yield mage
     finally:
         mage.stop()
-    left = [one.pid for one in psutil.process_iter() if str(root) in command_line(one)]
-    assert not left, f"left behind: {left}"
+
+    def gone() -> bool | str:
+        left = [one.pid for one in psutil.process_iter() if str(root) in command_line(one)]
+        return not left or f"left behind: {left}"
+
+    wait_until("every process of Mage to be gone", gone)  # one that is killed takes its time

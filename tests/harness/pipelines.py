@@ -14,11 +14,21 @@ from mage_dbt.errors import Unavailable
 from mage_dbt.mage.api import MageApi
 from mage_dbt.mage.project import API_TRIGGER
 from tests.harness.base import Harness
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 
 ENDED = ("completed", "failed", "cancelled")
 
-PIPELINE_SECONDS = 240.0
+HOLD = """
+import os, time
+from pathlib import Path
+
+def hold():
+    while (Path(os.environ["HOME"]) / "held").exists():
+        time.sleep(0.05)
+"""
+"""Code of blocks that a test holds: they call `hold`."""
+
+PIPELINE_SECONDS = 300.0
 
 
 class WithMage(Harness):
@@ -53,6 +63,16 @@ class WithMage(Harness):
         file = self.home.mage_project / folder_of[kind] / f"{name}.{ending}"
         file.parent.mkdir(exist_ok=True)
         file.write_text(code)
+
+    @contextmanager
+    def blocks_held(self) -> Iterator[None]:
+        """Blocks that call `hold` go on only when this is over."""
+        held = self.home.root / "held"
+        held.touch()
+        try:
+            yield
+        finally:
+            held.unlink()
 
     def trigger(self, pipeline: str, **variables: Any) -> int:
         """Starts a pipeline, once Mage knows its trigger; gives the pipeline run's number."""
@@ -89,6 +109,10 @@ class WithMage(Harness):
         """What Mage says of a pipeline run now."""
         return str(self.pipeline_run(number)["status"])
 
+    def begun(self, number: int) -> None:
+        """Waits until a pipeline run runs, which a test has to hold."""
+        self.ended(number, "running")
+
     def ended(self, number: int, *wanted: str) -> str:
         """Waits until a pipeline run has one of the statuses; any final one unless it is said."""
 
@@ -112,7 +136,7 @@ class WithMage(Harness):
     def shown(self, number: int) -> list[dict[str, Any]]:
         """What Mage shows as the output of the pipeline run's last block."""
         block = self.pipeline_run(number)["block_runs"][-1]["id"]
-        with httpx.Client(base_url=self.mage_url, timeout=30, trust_env=False) as http:
+        with httpx.Client(base_url=self.mage_url, timeout=SECONDS, trust_env=False) as http:
             found: list[dict[str, Any]] = http.get(f"/api/block_runs/{block}/outputs").json()[
                 "outputs"
             ]

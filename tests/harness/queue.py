@@ -11,40 +11,39 @@ from pathlib import Path
 from typing import Any
 
 from mage_dbt.home import Home
-from mage_dbt.run import Run, RunState
-from mage_dbt.runner.line import Line
+from mage_dbt.launcher.database_roles import SUPERUSER, WORKSPACE
+from mage_dbt.model.request import Cause, Operation, Request
+from mage_dbt.model.run import Run, RunState
+from mage_dbt.runner.queue.queue import Queue
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace.postgres import SUPERUSER, WORKSPACE
 from tests.harness.database import Database
-from tests.harness.waiting import wait_until
-
-WAIT = 30.0
+from tests.harness.waiting import SECONDS, wait_until
 
 
-class Queue:
+class Queues:
     """Several runners' ends of the queue, on one database."""
 
     def __init__(self, server: Database, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._opened: list[Line] = []
+        self._opened: list[Queue] = []
         self.lost: list[str] = []
 
-    def open(self, home: str = "one", **environ: str) -> Line:
+    def open(self, home: str = "one", **environ: str) -> Queue:
         settings = Settings.load(environ, Path("/nonexistent"))
-        line = Line(
+        queue = Queue(
             self._server.postgres.url("runner"),
             settings,
             Home(self._folder / home),
             self.lost.append,
         )
-        line.open()
-        self._opened.append(line)
-        return line
+        queue.open()
+        self._opened.append(queue)
+        return queue
 
     def close(self) -> None:
-        for line in self._opened:
-            line.close()
+        for queue in self._opened:
+            queue.close()
 
     def ask(self, sql: str, *values: Any) -> list[Any]:
         return self._server.rows("ledger", sql, *values)
@@ -55,6 +54,7 @@ class Queue:
 
 
 def a_run(name: str, caller: str = "alice", **fields: Any) -> Run:
+    """A run that waits; `request` and `operation` are given as the ledger keeps them."""
     values: dict[str, Any] = {
         "id": name,
         "operation": "build",
@@ -68,7 +68,7 @@ def a_run(name: str, caller: str = "alice", **fields: Any) -> Run:
         "commit_subject": "",
         "target": "",
         "dbt_version": "",
-        "cause": "tool",
+        "cause": Cause.TOOL,
         "caller": caller,
         "why": "",
         "mage_run": None,
@@ -77,22 +77,25 @@ def a_run(name: str, caller: str = "alice", **fields: Any) -> Run:
         "late_seconds": 0,
         "planned": (),
     }
-    return Run(**(values | fields))
+    values |= fields
+    values["operation"] = Operation(values["operation"])
+    values["request"] = Request.from_json({"operation": values["operation"]} | values["request"])
+    return Run(**values)
 
 
 class Waiter(threading.Thread):
-    """One run in the line, in a thread of its own."""
+    """One run in the queue, in a thread of its own."""
 
     def __init__(
-        self, line: Line, run: Run | str, writes: tuple[str, ...], reads: tuple[str, ...] = ()
+        self, queue: Queue, run: Run | str, writes: tuple[str, ...], reads: tuple[str, ...] = ()
     ) -> None:
         super().__init__(daemon=True)
         asked = a_run(run) if isinstance(run, str) else run
         self.turn: bool | None = None
         self.reasons: list[str] = []
         self.descriptors: list[int] = []
-        line.carry(asked.id)
-        self._go: Callable[[], bool] = lambda: line.wait(
+        queue.claim(asked.id)
+        self._go: Callable[[], bool] = lambda: queue.wait(
             asked, writes, reads, self.reasons.append, self.descriptors.append
         )
         self.start()
@@ -101,7 +104,7 @@ class Waiter(threading.Thread):
         self.turn = self._go()
 
     def has_turn(self) -> bool:
-        self.join(WAIT)
+        self.join(SECONDS)
         return self.turn is True
 
     def waits(self, words: str) -> str:
@@ -109,38 +112,38 @@ class Waiter(threading.Thread):
             last = self.reasons[-1] if self.reasons else "it never said that it waits"
             return [last] if words in last else last
 
-        return wait_until(f"it to say {words!r}", probe, WAIT)[0]
+        return wait_until(f"it to say {words!r}", probe)[0]
 
 
-# Holds a place as a runner that is then killed -9 would leave it. The child stands for the worker:
-# it has the descriptor of the run's session, and no more.
-HOLDER = """
+# Owns a run as a runner does that is then killed with SIGKILL. The child stands for the worker:
+# it has the descriptor of the lease's session, and no more.
+OWNER = """
 import os, signal, subprocess, sys
 from pathlib import Path
 from mage_dbt.home import Home
-from mage_dbt.runner.line import Line
+from mage_dbt.runner.queue.queue import Queue
 from mage_dbt.settings import Settings
 sys.path.insert(0, sys.argv[2])
 from tests.harness.queue import a_run
-line = Line(os.environ["URL"], Settings.load({}, Path("/nonexistent")), Home(Path(sys.argv[1])))
-line.open()
-line.carry("held")
-held = []
-assert line.wait(a_run("held"), ["a"], [], print, held.append)
+queue = Queue(os.environ["URL"], Settings.load({}, Path("/nonexistent")), Home(Path(sys.argv[1])))
+queue.open()
+queue.claim("held")
+leases = []
+assert queue.wait(a_run("held"), ["a"], [], print, leases.append)
 worker = subprocess.Popen(
-    [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=held
+    [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=leases
 )
 print(worker.pid, flush=True)
 signal.pause()
 """
 
 
-class Holder:
-    """A runner of another process that holds the run `held`, with a worker."""
+class Owner:
+    """A runner of another process that owns the run `held`, with a worker."""
 
     def __init__(self, server: Database, home: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(home), str(CHECKOUT)],
+            [sys.executable, "-c", OWNER, str(home), str(CHECKOUT)],
             stdout=subprocess.PIPE,
             text=True,
             env={"URL": server.postgres.url("runner"), "PATH": "/usr/bin:/bin"},

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mage_dbt.client import RunnerClient
+from mage_dbt.base.secret_files import read_or_make
+from mage_dbt.client.client import RunnerClient
 from mage_dbt.errors import Unavailable
-from mage_dbt.mage import begun
-from mage_dbt.request import Request
-from mage_dbt.run import Run
-from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.identity import ticket
+from mage_dbt.launcher.database_roles import SUPERUSER, WAREHOUSE
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run
 from tests.harness.base import Harness
 from tests.harness.repository import git_commit
 from tests.harness.waiting import wait_until
 
-READY_SECONDS = 180.0
-RUN_SECONDS = 240.0
+READY_SECONDS = 300.0
+RUN_SECONDS = 300.0
+
+BEGUN = """
+select exists (
+    select from ledger.event as began where run = %s and kind = 'node_started' and not exists (
+        select from ledger.event as ended where ended.run = began.run
+            and ended.kind = 'node_finished' and ended.data ->> 'node' = began.data ->> 'node'
+    )
+)
+"""
+"""Whether a node of the run has begun and has not ended; the run's state was written before."""
 
 
 class WithRunner(Harness):
@@ -62,12 +75,24 @@ class WithRunner(Harness):
         found: dict[str, Any] = self.until(f"commit {sha[:7]} to be broken", right)["broken"]
         return found
 
+    def surveyed(self, since: datetime | None = None) -> None:
+        """Waits until no look at the live commit's tables is to come, or under way, because of that
+        commit or of a run that ended at `since`: it has sessions and locks of its own."""
+
+        def right(status: dict[str, Any]) -> bool:
+            survey, live = status["survey"], status["live"]
+            if not survey or not live or survey["commit"] != live["sha"]:
+                return False
+            return since is None or datetime.fromisoformat(survey["at"]) >= since
+
+        self.until("the survey of the live commit", right)
+
     def until(self, what: str, right: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Waits until the status is right, and gives it. A runner that is away is waited for."""
 
         def probe() -> dict[str, Any] | str:
             try:
-                status = self.client.status()
+                status = self.client.status().to_json()
             except Unavailable as error:
                 return str(error)
             return status if right(status) else f"{status['live']}, {status['broken']}"
@@ -82,9 +107,9 @@ class WithRunner(Harness):
         """Asks for a run and does not wait for it; as schedule or start with their ticket."""
         asked = Request.parse({"cause": "tool", "caller": "test", **request})
         proof = ""
-        if asked.cause in begun.CAUSES:
+        if asked.cause in ticket.CAUSES:
             secret = read_or_make(self.home.runner_to_mage_secret)
-            proof = begun.ticket(secret, asked.cause, asked.mage_run)
+            proof = ticket.ticket(secret, asked.cause, asked.mage_run)
         return self.client.submit(asked, proof)
 
     def over(self, run: Run, seconds: float = RUN_SECONDS) -> Run:
@@ -103,10 +128,14 @@ class WithRunner(Harness):
         return self.over(self.ask(**request))
 
     def running(self, run: Run, sql: str) -> None:
-        """Waits until the run's SQL that holds the words `sql` is at work in the database."""
+        """Waits until the run's SQL that holds the words `sql` is at work in the database, and its
+        node in the ledger, which hears of it later."""
 
         def probe() -> bool | str:
-            return bool(self.at_work(sql)) or f"{self.client.run(run.id).state}, no such query"
+            if not self.at_work(sql):
+                return f"{self.client.run(run.id).state}, no such query"
+            [(begun,)] = self.rows("ledger", BEGUN, run.id)
+            return bool(begun) or "the ledger knows of no node that has begun and not ended"
 
         wait_until(f"{sql} to run", probe, RUN_SECONDS)
 
@@ -114,9 +143,23 @@ class WithRunner(Harness):
         """Waits until any SQL that holds these words is at work in the database."""
         wait_until(f"{sql} to run", lambda: bool(self.at_work(sql)) or "no such query")
 
-    def until_idle(self, sql: str, seconds: float) -> None:
+    def until_idle(self, sql: str) -> None:
         """Waits until no SQL with these words is at work any more."""
-        wait_until(f"{sql} to be gone", lambda: not self.at_work(sql) or "it is there", seconds)
+        wait_until(f"{sql} to be gone", lambda: not self.at_work(sql) or "it is there")
+
+    @contextmanager
+    def held(self, lock: int) -> Iterator[None]:
+        """SQL that takes this lock, shared (`models.waiting`), runs until the block ends."""
+        with self.connect("dbt") as connection:
+            connection.execute("select pg_advisory_lock(%s)", [lock])
+            yield
+
+    @contextmanager
+    def catalog_held(self) -> Iterator[None]:
+        """dbt's documentation is not made before the block ends: its catalog reads comments."""
+        with self.connect(SUPERUSER, WAREHOUSE) as connection, connection.transaction():
+            connection.execute("lock table pg_catalog.pg_description in access exclusive mode")
+            yield
 
     def at_work(self, sql: str) -> list[Any]:
         return self.query(

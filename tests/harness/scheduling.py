@@ -25,15 +25,19 @@ SHARED = ("workspace", "with_login", "doors_open", "mage")
 SAME = {"doors_open": "with_login"}
 """Groups that share files with others."""
 
-WAITING = 2
-"""Processes more than cores: most of what runs in tests waits for something."""
+APART = ("tests/e2e/test_page.py",)
+"""Files whose tests use what is shared, and are so long that they are a group of their own: the
+process that takes it may have to start another."""
+
+WAITING = 6
+"""Processes more than cores: a test waits for most of its time."""
 
 
 def processes(config: pytest.Config) -> int:
     """How many processes `-n auto` means; 0 is this one. A single file, or tests to be watched, are
     not sent elsewhere."""
     option = config.option
-    if option.capture == "no" or option.campaign_size or option.collectonly:
+    if option.capture == "no" or option.random_size or option.collectonly:
         return 0
     chosen = [Path(one.partition("::")[0]).resolve() for one in config.args]
     if len(set(chosen)) == 1 and chosen[0].is_file():
@@ -44,10 +48,10 @@ def processes(config: pytest.Config) -> int:
 
 def group_of(item: pytest.Item) -> str:
     """The group's name."""
-    shared = [one for one in SHARED if _scope(item, one) == "session"]
-    if shared:
-        return SAME.get(shared[0], shared[0])
     file = item.path.relative_to(CHECKOUT).as_posix()
+    shared = [one for one in SHARED if _scope(item, one) == "session"]
+    if shared and file not in APART:
+        return SAME.get(shared[0], shared[0])
     if item.get_closest_marker("side_by_side") is None:
         return file
     parameters = getattr(item, "callspec", None)

@@ -8,25 +8,26 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import psutil
 
 from mage_dbt.home import Home
-from mage_dbt.run import Run
+from mage_dbt.launcher import strays
+from mage_dbt.model.run import Run
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import strays
 from tests.harness import environments
 from tests.harness.base import command_line
 from tests.harness.pipelines import WithMage
 from tests.harness.ports import free_ports
 from tests.harness.repository import make_repository
 from tests.harness.runs import WithRunner
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 
 START_SECONDS = 300.0
-STOP_SECONDS = 20.0
 
 OURS = ("DBT_", "DAILY_BUILD_", "WORKSPACE_", "MAGE_", "RUNNER_", "LOGIN_")
 """Beginnings of settings: those of whoever runs the tests are not the test's."""
@@ -47,6 +48,13 @@ def copy_checkout(folder: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, target)
     return folder
+
+
+def midday_zone() -> str:
+    """A zone in which it is about noon: neither midnight nor the daily build's 08:00 comes while
+    tests run."""
+    zones = ("Asia/Seoul", *sorted(name for name in available_timezones() if "/" in name))
+    return next(name for name in zones if datetime.now(ZoneInfo(name)).hour == 12)
 
 
 class Workspace(WithRunner, WithMage):
@@ -76,7 +84,8 @@ class Workspace(WithRunner, WithMage):
     def on_project(cls, folder: Path, project: str, **environ: str) -> Workspace:
         """On one of `tests/projects`, with the environments that are installed already."""
         repository = make_repository(folder / "repository", project)
-        made = cls(folder / "home", CHECKOUT, DBT_METRIC_REPO=str(repository), **environ)
+        given = {"DBT_METRIC_REPO": str(repository), "DAILY_BUILD_TIMEZONE": midday_zone()}
+        made = cls(folder / "home", CHECKOUT, **given | environ)
         environments.share(made.home)
         return made
 
@@ -140,7 +149,7 @@ class Workspace(WithRunner, WithMage):
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signum)
-        return self.wait(STOP_SECONDS)
+        return self.wait(SECONDS)
 
     def kept(self, name: str) -> dict[str, Any]:
         """What the start reports of one of its processes."""
@@ -150,16 +159,16 @@ class Workspace(WithRunner, WithMage):
             return {}
         return next((one for one in found if one["name"] == name), {})
 
-    def keeper(self, name: str) -> psutil.Process:
+    def subreaper(self, name: str) -> psutil.Process:
         return psutil.Process(self.kept(name)["pid"])
 
     def child(self, name: str) -> psutil.Process:
-        """The process itself, not its keeper."""
-        keeper = self.keeper(name)
+        """The process itself, not its subreaper."""
+        subreaper = self.subreaper(name)
 
         def probe() -> psutil.Process | str:
-            children = keeper.children()
-            return children[0] if children else f"{name}'s keeper has no child"
+            children = subreaper.children()
+            return children[0] if children else f"{name}'s subreaper has no child"
 
         return wait_until(f"{name} to run", probe)
 
@@ -181,12 +190,12 @@ class Workspace(WithRunner, WithMage):
         """The workspace's processes that are running now."""
         return strays.find(self.home)
 
-    def wait_until_nothing_runs(self, seconds: float = STOP_SECONDS) -> None:
+    def wait_until_nothing_runs(self) -> None:
         def probe() -> bool | str:
             left = [f"{one.pid} {command_line(one)}" for one in self.survivors()]
             return not left or ", ".join(left)
 
-        wait_until("every process of the workspace to be gone", probe, seconds)
+        wait_until("every process of the workspace to be gone", probe)
 
     def run_of(self, number: int) -> Run:
         """The newest run of a pipeline run, with its nodes."""

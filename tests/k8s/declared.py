@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 from mage_dbt.settings import CHECKOUT
+from tests.harness.waiting import SECONDS
 
 GROUP = 10000
 
@@ -121,7 +122,7 @@ class Place:
             cwd=self.path(one, "/workspace"),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=SECONDS,
         )
         return done.returncode, done.stdout + done.stderr
 

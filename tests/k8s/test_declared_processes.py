@@ -1,14 +1,14 @@
-"""A morning, a rerun by JWT and a full refresh, by the very processes that the files declare."""
+"""A daily build, a rerun by JWT and a full refresh, by the processes that the files declare."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,24 @@ import httpx
 import psutil
 import pytest
 
-from mage_dbt.client import RunnerClient
+from mage_dbt.client.client import RunnerClient
 from mage_dbt.errors import Unavailable
 from mage_dbt.home import Home
+from mage_dbt.launcher import identity_provider
+from mage_dbt.launcher.environments import DBT, MAGE
+from mage_dbt.launcher.identity_provider import BOT
+from mage_dbt.launcher.postgres import Postgres
+from mage_dbt.launcher.progress import Progress
+from mage_dbt.launcher.supervisor import Supervisor
 from mage_dbt.mage.api import MageApi
-from mage_dbt.run import Run, RunState
+from mage_dbt.model.run import Run, RunState
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace import identity_provider
-from mage_dbt.workspace.environments import DBT, MAGE
-from mage_dbt.workspace.identity_provider import BOT
-from mage_dbt.workspace.postgres import Postgres
-from mage_dbt.workspace.progress import Progress
-from mage_dbt.workspace.supervisor import Supervisor
 from tests.harness import environments
+from tests.harness.forms import Visitor
 from tests.harness.login import running, try_to_sign_in
 from tests.harness.ports import free_ports
 from tests.harness.repository import git_commit, make_repository
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.k8s import declared, tools
 from tests.k8s.declared import Declared, Place
 from tests.k8s.tools import said_of
@@ -58,7 +59,7 @@ class Pod:
         log = self.logs[name] = self.place.root / f"{name}.log"
         self.processes[name] = self.place.start(self.declared[name], log)
 
-    def until_healthy(self, name: str, seconds: float = 120) -> None:
+    def until_healthy(self, name: str, seconds: float = SECONDS) -> None:
         """By the health check that the file declares."""
         one = self.declared[name]
 
@@ -87,6 +88,7 @@ class Pod:
             data={"grant_type": "client_credentials"},
             auth=(BOT, self.outside.development_bot_secret.read_text()),
             trust_env=False,
+            timeout=SECONDS,
         )
         return str(answer.raise_for_status().json()["access_token"])
 
@@ -95,7 +97,7 @@ class Pod:
             now = self.runner.run(run)
             return now if now.state.final else f"{now.state} {now.detail}"
 
-        return wait_until(f"run {run} to be over", probe, 180)
+        return wait_until(f"run {run} to be over", probe)
 
 
 @pytest.fixture(scope="module", params=["compose", "kubernetes"])
@@ -135,11 +137,11 @@ def started(root: Path, by: str, git_sync: Path | None, proxy: Path) -> Iterator
     with ExitStack() as stack:
         stack.callback(stop, pod)
         stack.enter_context(postgres(pod))
-        order = identity_provider.order(pod.outside, ports[4183], pod.url(4180))
+        launch = identity_provider.launch(pod.outside, ports[4183], pod.url(4180))
         log = root / "provider.log"
-        stack.enter_context(running(order, {"PATH": os.environ["PATH"]}, log))
+        stack.enter_context(running(launch, {"PATH": os.environ["PATH"]}, log))
         pod.start("prepare")
-        assert pod.processes.pop("prepare").wait(120) == 0, pod.tail("prepare")
+        assert pod.processes.pop("prepare").wait(SECONDS) == 0, pod.tail("prepare")
         for name in ("git-sync", "runner", "mage"):
             pod.start(name)
         pod.until_healthy("runner")
@@ -211,7 +213,9 @@ def stand_in(pod: Pod) -> Declared:
         "DBT_METRIC_POLL_SECONDS": "1",
     }
     assert flags["link"] == "current"
-    return replace(one, command=("python", "-P", "-m", "mage_dbt.gitsync"), environment=environment)
+    return replace(
+        one, command=("python", "-P", "-m", "mage_dbt.commits.git_sync"), environment=environment
+    )
 
 
 @contextmanager
@@ -237,31 +241,34 @@ def stop(pod: Pod) -> None:
         with_all_its_own = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
         # In a container the end of its first process ends them; here we do.
         for one in with_all_its_own:
-            if one.is_running():
-                one.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def wait_for_ping(pod: Pod, port: int) -> None:
     def probe() -> bool | str:
         try:
-            return httpx.get(f"{pod.url(port)}/ping", trust_env=False).status_code == 200
+            return (
+                httpx.get(f"{pod.url(port)}/ping", trust_env=False, timeout=SECONDS).status_code
+                == 200
+            )
         except httpx.HTTPError as error:
             return str(error)
 
-    wait_until(f"the proxy on {port} to answer", probe, 60)
+    wait_until(f"the proxy on {port} to answer", probe)
 
 
 def wait_for_commit(pod: Pod) -> None:
     def probe() -> bool | str:
         status = pod.runner.status()
-        return bool(status["live"]) or f"{status['broken']}, {pod.tail('git-sync')[-500:]}"
+        return bool(status.live) or f"{status.broken}, {pod.tail('git-sync')[-500:]}"
 
-    wait_until("a commit to be ready", probe, 120)
+    wait_until("a commit to be ready", probe)
 
 
 def test_a_daily_build_a_rerun_by_jwt_and_a_full_refresh(pod: Pod) -> None:
@@ -279,7 +286,7 @@ def test_a_daily_build_a_rerun_by_jwt_and_a_full_refresh(pod: Pod) -> None:
             except Unavailable as error:  # it answers before it has read them
                 return str(error)
 
-        [known] = wait_until("Mage to know its triggers", trigger, 120)
+        [known] = wait_until("Mage to know its triggers", trigger)
         number = mage.fire(known, {"cause": "start"})
 
         def mages_end() -> list[str] | str:
@@ -292,7 +299,7 @@ def test_a_daily_build_a_rerun_by_jwt_and_a_full_refresh(pod: Pod) -> None:
 
     (pod.repository / "models" / "facts.sql").write_text("select 1 as id, 1 as amount")
     wait_until_live(pod, git_commit(pod.repository, "Repair facts"))
-    api = httpx.Client(base_url=pod.url(4181), trust_env=False, timeout=60)
+    api = httpx.Client(base_url=pod.url(4181), trust_env=False, timeout=SECONDS)
     api.headers["Authorization"] = f"Bearer {pod.token()}"
     body: dict[str, Any] = {"operation": "rerun_failed", "of": failed.id, "why": "it is repaired"}
     answer = api.post("/v1/runs", json=body, headers={"Idempotency-Key": "the-test-asks"})
@@ -310,32 +317,45 @@ def test_a_daily_build_a_rerun_by_jwt_and_a_full_refresh(pod: Pod) -> None:
 
 def wait_until_live(pod: Pod, sha: str) -> None:
     def probe() -> bool | str:
-        live = pod.runner.status()["live"]
-        return bool(live and live["sha"] == sha) or f"{live and live['sha']} is live"
+        live = pod.runner.status().live
+        return bool(live and live.sha == sha) or f"{live and live.sha} is live"
 
-    wait_until(f"commit {sha[:7]} to be live", probe, 90)
+    wait_until(f"commit {sha[:7]} to be live", probe)
 
 
 def test_nobody_comes_in_without_a_login_and_a_person_does_with_one(pod: Pod) -> None:
-    with httpx.Client(base_url=pod.url(4180), trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=pod.url(4180), trust_env=False, timeout=SECONDS) as client:
         assert client.get("/api/statuses").status_code == 401
         assert client.get("/runner/v1/status").status_code == 401
-        assert httpx.get(f"{pod.url(4181)}/v1/status", trust_env=False).status_code in (401, 403)
-        try_to_sign_in(client, "ana@example.com", "/")
+        assert httpx.get(
+            f"{pod.url(4181)}/v1/status", trust_env=False, timeout=SECONDS
+        ).status_code in (401, 403)
+        assert client.get("/runner/now.json").status_code == 401
+        page = try_to_sign_in(client, "ana@example.com", "/runner/")
+        assert page.status_code == 200 and page.url.path == "/runner/"
+        assert '<a href="/runner/runs">Runs</a>' in page.text
+        files = re.findall(r'(?:href|src)="(/runner/static/[^"]+)"', page.text)
+        assert len(files) > 5 and all(client.get(file).status_code == 200 for file in files)
+        visitor = Visitor(client)
+        choice = visitor.see("/runner/settings").choice_of("한국어")
+        chosen = visitor.send(choice)
+        assert chosen.headers["location"] == "/runner/settings"
+        assert '<html lang="ko">' in client.get("/runner/settings").text
         assert client.get("/runner/v1/status").json()["live"]["sha"]
         assert client.get("/api/statuses").status_code == 200  # Mage, by the runner's relay
 
 
 def test_the_backup_writes_what_it_has_restored(pod: Pod) -> None:
     pod.start("backup")
-    assert pod.processes.pop("backup").wait(180) == 0, pod.tail("backup")
+    assert pod.processes.pop("backup").wait(SECONDS) == 0, pod.tail("backup")
     assert len(list(pod.place.volume("backups").glob("workspace-*.dump"))) == 1
 
 
 def test_what_the_runner_and_mage_share_can_be_used_by_both_users(pod: Pod) -> None:
     project = pod.place.volume("mage-project")
     form = project / "interactions" / "single_model_rerun.yaml"
-    assert "facts" in form.read_text()  # the runner's list, in a file that Mage's user made
+    # The runner's list, in a file that Mage's user made; it comes after the commit is ready.
+    wait_until("the form to offer models", lambda: "facts" in form.read_text() or "it does not")
     triggers = project / "pipelines" / "daily_full_build" / "triggers.yaml"
     assert triggers.stat().st_mode & 0o777 == 0o660
     if not pod.place.apart:  # not root, so all of them are one user

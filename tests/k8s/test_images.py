@@ -40,6 +40,18 @@ def test_an_image_runs_as_a_user_of_its_own_and_copies_only_what_is_there(docker
             assert {f"!{source}", f"!{source.split('/')[0]}"} & set(allowed), source
 
 
+@pytest.mark.parametrize("name", ["mage", "runner"])
+def test_an_image_holds_the_package_whole_and_the_template_of_mage_s_project(name: str) -> None:
+    """The page's templates, files and translations lie in the package. Both write Mage's forms."""
+    text = (CHECKOUT / "images" / f"{name}.Dockerfile").read_text()
+    assert "COPY custom_blocks /opt/mage-dbt/custom_blocks" in text
+    assert "COPY mage_project /opt/mage-dbt/mage_project" in text
+    lines = (CHECKOUT / ".dockerignore").read_text().splitlines()
+    ignored = [line for line in lines if line and not line.startswith(("!", "#"))]
+    assert ignored[0] == "*"
+    assert all(line.startswith(("**/", "dbt/dbt-metric/")) for line in ignored[1:])
+
+
 REQUIREMENTS = "# dbt\ndbt-core==1.11.16\ndbt-postgres==1.11.0\n\nhttpx==0.28.1\n"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mage_dbt.errors import MachineError
 from mage_dbt.home import Home
+from mage_dbt.launcher.environments import ensure_tool
 from mage_dbt.settings import CHECKOUT, Settings
-from mage_dbt.workspace.environments import ensure_tool
 from tests.harness.waiting import progress
 
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"

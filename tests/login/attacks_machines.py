@@ -8,7 +8,8 @@ import time
 
 import httpx
 
-from mage_dbt.workspace import identity_provider
+from mage_dbt.launcher import identity_provider
+from tests.harness.waiting import SECONDS
 from tests.login import tokens, wire
 from tests.login.attack import Target, attack, one_of
 from tests.login.attacks_people import FORGED, UPGRADE
@@ -140,6 +141,16 @@ def _forged(target: Target) -> str:
     return one_of([target.told(answer)], "403")
 
 
+@attack("machines", "the runner's page, its JSON and its forms, with a right JWT of an operator")
+def _page(target: Target) -> str:
+    token = _made(target)
+    answers = [
+        target.told(target.machines(token, path))
+        for path in ("/", "/now.json", "/runs", "/ask/run", "/docs/", "/live/strip")
+    ]
+    return one_of(answers, "404")
+
+
 @attack("machines", "Mage's addresses, and the login's, with a right JWT")
 def _other_addresses(target: Target) -> str:
     token = _made(target)
@@ -160,7 +171,7 @@ def _mage(target: Target) -> str:
     for address in ("/", "/api/pipelines", "/api/statuses", "/websocket/", "/websocket/terminal"):
         for headers in ((), FORGED, UPGRADE):
             data = wire.request(address, f"127.0.0.1:{port}", [*headers, "X-A: b"])
-            answers.append(target.told(wire.send(port, data, 3.0)))
+            answers.append(target.told(wire.send(port, data)))
     body = b'{"session": {"email": "otto@example.com", "provider": "unknown"}}'
     length = [f"Content-Length: {len(body)}", "Content-Type: application/json"]
     answers.append(target.told(wire.ask(port, "/api/sessions", "127.0.0.1", length, "POST", body)))
@@ -184,7 +195,9 @@ def _sockets(target: Target) -> str:
     answers = []
     for path in (home.people_socket, home.people_mage_socket, home.machines_socket):
         transport = httpx.HTTPTransport(uds=str(path))
-        with httpx.Client(transport=transport, base_url="http://workspace", timeout=30) as client:
+        with httpx.Client(
+            transport=transport, base_url="http://workspace", timeout=SECONDS
+        ) as client:
             headers = dict(line.split(": ", 1) for line in FORGED)
             answers.append(str(client.get("/v1/status", headers=headers).status_code))
     return one_of(answers, "401")
@@ -192,7 +205,9 @@ def _sockets(target: Target) -> str:
 
 @attack("around", "PostgreSQL without a password")
 def _postgres(target: Target) -> str:
-    with socket.create_connection(("127.0.0.1", target.settings.postgres_port), 10) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", target.settings.postgres_port), SECONDS
+    ) as connection:
         said = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0"
         connection.sendall((len(said) + 4).to_bytes(4, "big") + said)
         answer = connection.recv(200)

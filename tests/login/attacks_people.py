@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import quote
@@ -26,6 +26,8 @@ EVERYTHING = (
     *("/event-streams/x", "/websocket/", "/websocket/terminal", "/metrics", "/favicon.ico"),
     *("/_next/static/x.js", "/fonts/x", "/images/x", "/monaco-editor/x", "/ready", "/sign-in"),
     *("/runner/", "/runner/v1/status", "/runner/v1/runs", "/runner/openapi.json", "/runner/ping"),
+    *("/runner", "/runner/runs", "/runner/now.json", "/runner/live/strip", "/runner/ask/rerun"),
+    *("/runner/static/0/page.css", "/runner/docs/", "/runner/language/ko", "/runner/settings"),
     *("/oauth2/auth", "/oauth2/userinfo", "/oauth2/sign_in", "/oauth2/start", "/oauth2/nothing"),
 )
 
@@ -279,6 +281,56 @@ def _tokens(target: Target) -> str:
     return "stars in its place"
 
 
+DAILY_PATHS = ("daily_full_build/triggers.yaml", "daily_full_build")
+
+
+@attack(
+    "people",
+    "the daily build's trigger in Mage by an analyst: its switch, its time, its file, its pipeline "
+    "and the folders that hold it, changed, moved and deleted",
+)
+def _daily_trigger(target: Target) -> str:
+    ana = target.cookie("ana@example.com")
+    daily = "/api/pipelines/daily_full_build"
+    listed = json.loads(wire.body(target.people(f"{daily}/pipeline_schedules", ana)))
+    number = next(
+        one["id"] for one in listed["pipeline_schedules"] if one["name"] == "Every morning"
+    )
+    path = target.real.home.mage_project / "pipelines" / "daily_full_build" / "triggers.yaml"
+    before = path.read_text()
+    file, folder = (quote(f"pipelines/{one}", safe="") for one in DAILY_PATHS)
+    answers = []
+    for method, address, changed in (
+        ("PUT", f"/api/pipeline_schedules/{number}", {"pipeline_schedule": {"status": "inactive"}}),
+        (
+            "PUT",
+            f"{daily}/pipeline_schedules/{number}",
+            {"pipeline_schedule": {"schedule_interval": "0 3 * * *"}},
+        ),
+        ("DELETE", f"/api/pipeline_schedules/{number}", {}),
+        (
+            "POST",
+            f"{daily}/pipeline_triggers",
+            {"pipeline_trigger": {"pipeline_schedule_id": number}},
+        ),
+        ("PUT", daily, {"pipeline": {"status": "inactive"}}),
+        ("PUT", daily, {"pipeline": {"name": "mornings"}}),
+        ("DELETE", daily, {}),
+        ("PUT", f"/api/file_contents/{file}", {"file_content": {"content": "triggers: []"}}),
+        ("PUT", f"/api/files/{file}", {"file": {"dir_path": "", "name": "away.yaml"}}),
+        ("DELETE", f"/api/files/{file}", {}),
+        ("PUT", f"/api/folders/{folder}", {"folder": {"name": "away"}}),
+        ("DELETE", f"/api/folders/{folder}", {}),
+        ("DELETE", "/api/folders/pipelines", {}),
+    ):
+        body = json.dumps(changed).encode()
+        ours = (ana, f"Origin: {target.real.people}", f"Content-Length: {len(body)}")
+        answer = target.people(address, *ours, method=method, body=body)
+        answers.append(str(json.loads(wire.body(answer))["error"]["code"]))
+    assert path.read_text() == before
+    return f"{one_of(answers, '403')} in Mage's answer, with who may and where; it is as before"
+
+
 @attack("people", "Ana's login in a web socket of another site's page")
 def _web_socket_origin(target: Target) -> str:
     port = target.real.people_port
@@ -321,13 +373,13 @@ def _upgrade_left_open(target: Target) -> str:
             *(("GET", "/pipelines"), ("GET", "/api/pipelines")),
         ):
             data = wire.request(address, f"127.0.0.1:{port}", [*UPGRADE[:2], vera, origin], method)
-            wire.send(port, data, 0.5)  # the answer to a HEAD has a length and no body
+            wire.send(port, data)
 
     def closed() -> bool | str:
         now = to_mage()
         return now <= before or f"{now} connections to Mage, {before} before"
 
-    wait_until("the relay to close them", closed, 20)
+    wait_until("the relay to close them", closed)
     return "answered; the relay keeps no connection to Mage open"
 
 
@@ -373,7 +425,7 @@ def _closed(target: Target) -> str:
             data = wire.request(
                 spelling, f"127.0.0.1:{port}", [*UPGRADE, cookie, f"Origin: {target.real.people}"]
             )
-            answer = wire.send(port, data, 10.0)
+            answer = wire.send(port, data)
             # A redirect to a cleaned path is asked for in turn by a browser, and is a row above.
             assert wire.statuses(answer), spelling
             assert wire.statuses(answer)[0] not in (101, 200), (spelling, answer[:300])
@@ -552,9 +604,7 @@ def _large_body(target: Target) -> str:
     head = wire.request(
         "/api/pipelines", f"127.0.0.1:{port}", ["Content-Length: 10000000"], method="POST"
     )
-    began = time.monotonic()
-    found = wire.statuses(wire.send(port, head + b"x" * 1000, silence=3.0))
-    assert time.monotonic() - began < 10
+    found = wire.statuses(wire.send(port, head + b"x" * 1000))
     assert found == [401]
     return "401, before it is read"
 
@@ -597,8 +647,6 @@ def _rush(target: Target, address: str) -> list[str]:
     cookie = target.cookie("ana@example.com")
     with ThreadPoolExecutor(20) as pool:
         begun = [pool.submit(target.people, address) for _ in range(500)]
-        began = time.monotonic()
         answer = target.people("/runner/v1/status", cookie)
         assert wire.statuses(answer) == [200]
-        assert time.monotonic() - began < 10
         return [target.told(one.result()) for one in begun]

@@ -10,7 +10,12 @@ import pytest
 
 from tests.harness.login import Login, WithLogin
 from tests.harness.waiting import wait_until
-from tests.login import attacks_machines, attacks_people, wire  # noqa: F401, for their attacks
+from tests.login import (  # noqa: F401, for their attacks
+    attacks_machines,
+    attacks_page,
+    attacks_people,
+    wire,
+)
 from tests.login.attack import ATTACKS, Attack, Target, table
 from tests.security_page import keep_table
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import psutil
 
-from mage_dbt.processes import wait_until_ended
+from mage_dbt.base.processes import wait_until_ended
+from mage_dbt.launcher import oauth2_proxy, rotate
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import proxies, rotate
 from tests.harness import login
 from tests.harness.login import Login, running, try_to_sign_in, wait_for_answer
+from tests.harness.waiting import SECONDS
 
 ANA = "ana@example.com"
 
@@ -39,9 +40,9 @@ def test_a_new_cookie_secret_ends_every_session(
         environ = process.environ()
         assert old not in environ.values(), "the secret comes from its file"
         process.terminate()
-        wait_until_ended([process], 10)
+        assert wait_until_ended([process], SECONDS) == []
         log = tmp_path / "again.log"
-        with running(proxies.people_order(proxy_program), environ, log) as again:
+        with running(oauth2_proxy.people_launch(proxy_program), environ, log) as again:
             wait_for_answer(f"{found.people}/ping", again, log)
             answer = browser.get("/", headers={"Accept": "application/json"})
             assert answer.status_code in (302, 401, 403), "the old cookie is worth nothing"

@@ -12,11 +12,12 @@ import pytest
 from mage_dbt.errors import Forbidden
 from mage_dbt.identity.groups import Groups
 from mage_dbt.identity.person import Person
+from mage_dbt.launcher import identity_provider
+from mage_dbt.launcher.identity_provider import Machine
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import identity_provider
-from mage_dbt.workspace.identity_provider import Machine
 from tests.harness import login
 from tests.harness.login import ALL_GROUPS, Login
+from tests.harness.waiting import SECONDS
 
 GROUPS = Groups.of(
     Settings.load(
@@ -78,6 +79,7 @@ def test_nor_in_a_machines_jwt(doors: Login) -> None:
         f"{doors.machines}/status",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
+        timeout=SECONDS,
     )
     assert answer.status_code == 200, answer.text
     with pytest.raises(Forbidden, match="in no group"):

@@ -14,16 +14,17 @@ from typing import Any
 import httpx
 import pytest
 
+from mage_dbt.base.secret_files import read_or_make
+from mage_dbt.base.setting_values import PROVIDERS
 from mage_dbt.home import Home
-from mage_dbt.settings import PROVIDERS
-from mage_dbt.workspace import proxies
-from mage_dbt.workspace.secret_files import read_or_make
+from mage_dbt.launcher import oauth2_proxy
 from tests.groups_header import groups_header
 from tests.harness import environments
 from tests.harness.login import STRANGER, Login, running, try_to_sign_in, wait_for_answer
 from tests.harness.ports import free_ports
+from tests.harness.waiting import SECONDS
 
-PEOPLE_FILES = sorted((proxies.CONFIG / "people").glob("*.yaml"))
+PEOPLE_FILES = sorted((oauth2_proxy.CONFIG / "people").glob("*.yaml"))
 
 
 @pytest.fixture
@@ -89,6 +90,7 @@ def test_a_machine_arrives_with_its_name_and_without_its_token(doors_open: Login
         f"{doors_open.machines}/status",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
+        timeout=SECONDS,
     )
     seen = answer.json()
     assert seen["path"] == "/status"
@@ -106,6 +108,7 @@ def test_a_machine_of_no_group_is_refused(doors_open: Login) -> None:
         f"{doors_open.machines}/status",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
+        timeout=SECONDS,
     )
     assert answer.status_code == 403
     assert "upstream" not in answer.text
@@ -128,7 +131,7 @@ def test_every_provider_s_file_starts_for_real(
     }
     (home.secrets / "google-service-account.json").write_text(json.dumps(account))
     (port,) = free_ports(1)
-    environ = proxies.people_environment(
+    environ = oauth2_proxy.people_environment(
         home,
         tmp_path / "door",
         port,
@@ -142,10 +145,10 @@ def test_every_provider_s_file_starts_for_real(
         },
     )
     log = tmp_path / "proxy.log"
-    order = proxies.people_order(proxy_program, file.stem)
-    with running(order, environ, log) as process:
+    launch = oauth2_proxy.people_launch(proxy_program, file.stem)
+    with running(launch, environ, log) as process:
         wait_for_answer(f"http://127.0.0.1:{port}/ping", process, log)
-        answer = httpx.get(f"http://127.0.0.1:{port}/pipelines", trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{port}/pipelines", trust_env=False, timeout=SECONDS)
     assert answer.status_code == 302
     cookies = answer.headers.get_list("set-cookie")
     login = [one for one in cookies if re.match(r"__Host-workspace_\S+_csrf=", one)]
@@ -180,15 +183,17 @@ def test_a_missing_variable_lets_nobody_in(
     }
     del identity[variable]
     # The provider knows one address only, so the login is taken over by this proxy.
-    environ = proxies.people_environment(home, tmp_path, port, doors_open.people, identity)
+    environ = oauth2_proxy.people_environment(home, tmp_path, port, doors_open.people, identity)
     log = tmp_path / "proxy.log"
-    with running(proxies.people_order(proxy_program), environ | proxies.PLAIN_HTTP, log) as process:
+    with running(
+        oauth2_proxy.people_launch(proxy_program), environ | oauth2_proxy.PLAIN_HTTP, log
+    ) as process:
         if variable != "PEOPLE_GROUPS":
-            assert process.wait(30) != 0
+            assert process.wait(SECONDS) != 0
             return
         address = f"http://127.0.0.1:{port}"
         wait_for_answer(f"{address}/ping", process, log)
-        with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=address, trust_env=False, timeout=SECONDS) as client:
             page = client.get("/", follow_redirects=True)
             step = client.post(page.url, data={"email": "ana@example.com"})
             while "/oauth2/callback" not in step.headers["location"]:
@@ -198,7 +203,7 @@ def test_a_missing_variable_lets_nobody_in(
 
 
 def test_no_file_opens_a_path_without_a_login() -> None:
-    for path in proxies.CONFIG.rglob("*.cfg"):
+    for path in oauth2_proxy.CONFIG.rglob("*.cfg"):
         lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
         assert not [line for line in lines if line.startswith(("skip_auth", "trusted_ip"))]
         assert "reverse_proxy = false" in lines

@@ -12,13 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from mage_dbt.workspace import identity_provider
+from mage_dbt.launcher import identity_provider
 from tests.harness import login
 from tests.harness.login import Login
-from tests.harness.waiting import wait_until
-
-SOON = 15.0
-"""Seconds; the proxy of these tests asks the provider again after one."""
+from tests.harness.waiting import SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def wait_for_groups(client: httpx.Client, wanted: str) -> None:
     def probe() -> bool | str:
         return (seen := groups_seen(client)) == wanted or f"it is {seen}"
 
-    wait_until(f"{wanted} to arrive", probe, SOON)
+    wait_until(f"{wanted} to arrive", probe)
 
 
 def test_another_group_arrives_without_a_new_login(
@@ -101,7 +98,7 @@ def test_many_requests_at_once_survive_the_refresh(quick: Login) -> None:
 
         def ask() -> httpx.Response:
             address = f"{quick.people}/api/pipelines"
-            return httpx.get(address, cookies=cookies, trust_env=False, timeout=30)
+            return httpx.get(address, cookies=cookies, trust_env=False, timeout=SECONDS)
 
         def probe() -> bool | str:
             before = quick.log("people").count("Refreshing session")
@@ -111,4 +108,4 @@ def test_many_requests_at_once_survive_the_refresh(quick: Login) -> None:
             refreshed = quick.log("people").count("Refreshing session") - before
             return refreshed >= 10 or f"{refreshed} of 10 refreshed"
 
-        wait_until("ten requests with one old cookie to refresh", probe, SOON)
+        wait_until("ten requests with one old cookie to refresh", probe)

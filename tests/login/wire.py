@@ -7,8 +7,10 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 
+from tests.harness.waiting import SECONDS
+
 SILENCE = 5.0
-"""Seconds after which an answer counts as over."""
+"""Seconds after which an answer that has begun, and does not say how long it is, counts as over."""
 
 
 def request(
@@ -20,28 +22,45 @@ def request(
 
 
 def send(port: int, data: bytes, silence: float = SILENCE, first: bool = True) -> bytes:
-    """Sends bytes to a port of loopback; gives what comes back until the other end closes, or says
-    nothing for `silence` seconds, or with `first` until one answer is whole."""
+    """Sends bytes to a port of loopback; gives what comes back until the other end closes, or with
+    `first` until one answer is whole.
+
+    An answer is waited for as long as everything else. What does not say where it ends is over when
+    nothing more has come for `silence` seconds; without `first`, so is whatever follows it.
+    """
     found = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=silence) as connection:
+    bodiless = data.startswith(b"HEAD ")
+    with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
         with suppress(TimeoutError, ConnectionError):
             connection.sendall(data)
         with suppress(TimeoutError, ConnectionError):
-            while not (first and _whole(found)) and (chunk := connection.recv(65536)):
+            while not (first and _is_whole(found, bodiless)):
+                connection.settimeout(SECONDS if _is_cut_short(found, bodiless) else silence)
+                if not (chunk := connection.recv(65536)):
+                    break
                 found += chunk
     return found
 
 
-def _whole(answer: bytes) -> bool:
+def _is_cut_short(answer: bytes, bodiless: bool) -> bool:
+    """Whether more has to come: the head, or what the head tells of."""
+    head, gap, _ = answer.partition(b"\r\n\r\n")
+    told = header(answer, "Content-Length") or b"chunked" in head.lower()
+    return not gap or (bool(told) and not _is_whole(answer, bodiless))
+
+
+def _is_whole(answer: bytes, bodiless: bool) -> bool:
+    """Whether the first answer is; `bodiless` after a request for its head alone."""
     head, gap, rest = answer.partition(b"\r\n\r\n")
     if not gap:
         return False
-    if statuses(answer)[:1] in ([101], [204], [304]):
+    if bodiless or statuses(answer)[:1] in ([101], [204], [304]):
         return True
     length = header(answer, "Content-Length")
     if length:
         return len(rest) >= int(length)
-    return b"chunked" in head.lower() and rest.endswith(b"0\r\n\r\n")
+    # Another answer may follow.
+    return b"chunked" in head.lower() and bool(re.search(rb"(^|\r\n)0\r\n\r\n", rest))
 
 
 def ask(
@@ -77,7 +96,7 @@ def hold(port: int, count: int, start: bytes) -> list[socket.socket]:
     """Opens connections, sends the start of a request on each and leaves them."""
     held = []
     for _ in range(count):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         connection.sendall(start)
         held.append(connection)
     return held

@@ -9,37 +9,44 @@ from typing import Any
 
 import pytest
 
-from mage_dbt.mage.attempt import after
+from mage_dbt.mage.attempt import key_after
 from tests.harness.mage import Mage
+from tests.harness.pipelines import HOLD
 from tests.harness.waiting import wait_until
 
 TWICE = Path(__file__).with_name("twice.py")
 
-BLOCK = '''
+BLOCK = (
+    HOLD
+    + '''
 import json, os, time
 from pathlib import Path
 import pandas as pd
-from mage_dbt.mage.attempt import finished, idempotency_key, store_output
+from mage_dbt.mage.attempt import of_block, record_end, store_output
 
 @custom
 def run(*args, **kwargs):
     """Stands for a run: notes the attempt, waits, and fails or passes."""
-    key, previous = idempotency_key(kwargs)
+    key, previous = of_block(kwargs)
     notes = Path(os.environ["HOME"]) / f"notes-{kwargs['pipeline_run_id']}"
     notes.mkdir(exist_ok=True)
     number = len(list(notes.iterdir()))
-    mine = notes / f"{number}-{os.getpid()}"
-    mine.write_text(json.dumps({"key": key, "previous": previous}))
-    time.sleep(kwargs.get("seconds", 1))
+    note = notes.with_name(f"{notes.name}-{os.getpid()}")
+    note.write_text(json.dumps({"key": key, "previous": previous}))
+    note.rename(notes / f"{number}-{os.getpid()}")  # whole, whenever somebody reads it
+    while len(list(notes.iterdir())) < kwargs.get("at_once", 1):
+        time.sleep(0.05)
+    hold()
     run = f"20261123-080000-{number:06x}"
     frame = pd.DataFrame([{"node": "fct_orders", "status": "error"}])
     if number < kwargs.get("fails", 0):
         store_output(kwargs, frame)
-        finished(kwargs, key, previous, run, f"run {run} failed")
+        record_end(kwargs, key, previous, run, f"run {run} failed")
         raise RuntimeError(f"run {run} failed")
-    finished(kwargs, key, previous, run)
+    record_end(kwargs, key, previous, run)
     return frame
 '''
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,8 @@ def test_each_retry_takes_up_the_run_before_it(attempts: Mage) -> None:
     first, second, third = notes(attempts, number)
     runs = [f"20261123-080000-{n:06x}" for n in range(2)]
     assert first["previous"] is None
-    assert second == {"key": after(first["key"], runs[0]), "previous": runs[0]}
-    assert third == {"key": after(first["key"], runs[1]), "previous": runs[1]}
+    assert second == {"key": key_after(first["key"], runs[0]), "previous": runs[0]}
+    assert third == {"key": key_after(first["key"], runs[1]), "previous": runs[1]}
 
 
 def test_a_failed_block_shows_its_table_and_the_newest_failure(attempts: Mage) -> None:
@@ -105,10 +112,11 @@ def test_pipeline_runs_never_share_a_key(attempts: Mage) -> None:
 def test_a_block_that_mage_died_in_is_executed_again_as_the_same_attempt(
     attempts: Mage,
 ) -> None:
-    number = attempts.trigger("attempts", seconds=5)
-    wait_until("the block", lambda: bool(notes(attempts, number)) or "not yet", 60)
-    attempts.stop()
-    attempts.start()
+    with attempts.blocks_held():
+        number = attempts.trigger("attempts")
+        wait_until("the block", lambda: bool(notes(attempts, number)) or "not yet")
+        attempts.stop()
+        attempts.start()
     assert attempts.ended(number) == "completed"
     first, second = notes(attempts, number)
     assert first == second

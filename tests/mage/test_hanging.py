@@ -9,19 +9,19 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mage_dbt.launcher import programs
+from mage_dbt.launcher.programs import Databases
+from mage_dbt.launcher.supervisor import Supervisor
 from mage_dbt.mage.api import as_the_runner
-from mage_dbt.workspace import programs
-from mage_dbt.workspace.programs import Databases
-from mage_dbt.workspace.supervisor import Supervisor
 from tests.harness import environments
 from tests.harness.mage import Mage
-from tests.harness.waiting import progress, wait_until
-from tests.mage.test_door import HANGS
+from tests.harness.waiting import SECONDS, progress, wait_until
+from tests.mage.test_gateway import HANGS
 
 SILENCE = 8.0
 """Seconds, instead of two minutes."""
 
-BACK_SECONDS = 180.0
+BACK_SECONDS = 300.0
 
 
 def test_a_mage_that_a_regular_expression_hangs_is_started_again(
@@ -39,16 +39,20 @@ def test_a_mage_that_a_regular_expression_hangs_is_started_again(
     try:
         supervisor.wait("mage")
         with httpx.Client(
-            base_url=mage.mage_url, headers=as_the_runner(mage.home), trust_env=False
+            base_url=mage.mage_url,
+            headers=as_the_runner(mage.home),
+            trust_env=False,
+            timeout=SECONDS,
         ) as http:
             with suppress(httpx.HTTPError):  # the runner's own calls pass the gateway as they are
-                http.get("/api/files", params={"exclude_pattern": HANGS}, timeout=2)
-            with pytest.raises(httpx.TimeoutException):
-                http.get("/api/statuses", timeout=2)
+                http.get("/api/files", params={"exclude_pattern": HANGS}, timeout=2)  # has to pass
+            # On a busy machine it may be ended already.
+            with pytest.raises(httpx.TransportError):
+                http.get("/api/statuses", timeout=2)  # has to pass
 
             def back() -> bool | str:
                 try:
-                    return http.get("/api/statuses", timeout=2).status_code == 200 or "no 200"
+                    return http.get("/api/statuses").status_code == 200 or "no 200"
                 except httpx.HTTPError as error:
                     return repr(error)
 

@@ -25,11 +25,94 @@ queue.start()
 # What is left when the pool saw an empty queue and ended while the job was on its way.
 queue.queue.put(["job", done.touch, [], {}])
 queue.job_dict["job"] = JobStatus.QUEUED
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 300
 while not done.exists() and time.monotonic() < deadline:
     queue.clean_up_jobs()  # as the scheduler does at every turn
     time.sleep(0.5)
 print("answer", done.exists())
+"""
+
+TAKEN_JOB = """
+import time
+from mage_ai.orchestration.queue.config import QueueConfig
+from mage_ai.orchestration.queue.process_queue import JobStatus, ProcessQueue
+
+queue = ProcessQueue(QueueConfig())
+queue.start()
+queue.enqueue("other", time.sleep, 600)
+deadline = time.monotonic() + 300
+while not isinstance(queue.job_dict["other"], int) and time.monotonic() < deadline:
+    time.sleep(0.05)
+# What there is when a worker has the job and has not noted it yet.
+queue.job_dict["job"] = JobStatus.QUEUED
+print("answer", queue.queue.empty(), queue.has_job("job"))
+queue.clean_up_jobs()
+print("answer", queue.job_dict.get("job"))
+queue.kill_job("other")
+"""
+
+QUICK_WORKER = """
+from mage_ai.orchestration.queue.config import QueueConfig
+from mage_ai.orchestration.queue.process_queue import ProcessQueue
+
+queue = ProcessQueue(QueueConfig())
+queue.start()
+queue.queue.put = lambda job: print("answer", queue.job_dict.get(job[0]))
+queue.enqueue("job", print)
+"""
+
+BLOCK_RUNS = """
+from pathlib import Path
+from mage_ai.settings.repo import set_repo_path
+
+project = Path("project").absolute()
+(project / "pipelines" / "own").mkdir(parents=True)
+(project / "metadata.yaml").write_text("project_type: standalone\\n")
+(project / "pipelines" / "own" / "metadata.yaml").write_text('''
+name: own
+uuid: own
+type: python
+blocks:
+- {uuid: own, name: own, type: custom, language: python, upstream_blocks: [], downstream_blocks: []}
+''')
+set_repo_path(str(project))
+
+from mage_ai.data_preparation.models.pipeline import Pipeline
+from mage_ai.orchestration import pipeline_scheduler_original as scheduler
+from mage_ai.orchestration.db import db_connection, engine
+from mage_ai.orchestration.db.models.base import Base
+from mage_ai.orchestration.db.models.schedules import BlockRun, PipelineSchedule
+from mage_ai.orchestration.triggers.utils import create_and_start_pipeline_run
+
+db_connection.start_session()
+Base.metadata.create_all(engine)
+schedule = PipelineSchedule.create(name="own", pipeline_uuid="own", repo_path=str(project))
+run = create_and_start_pipeline_run(Pipeline.get("own"), schedule, {})
+"""
+
+TWO_MAKERS = """
+print("answer", len(run.block_runs))
+scheduler.PipelineScheduler(run).start(should_schedule=False)
+run.refresh()
+print("answer", len(run.block_runs))
+"""
+
+ENDED_BETWEEN = """
+from sqlalchemy import text
+
+scheduler.PipelineScheduler(run).start(should_schedule=False)
+run.refresh()
+run.block_runs[0].update(status=BlockRun.BlockRunStatus.RUNNING)
+
+class Jobs:
+    def has_block_run_job(self, number, **more):
+        with engine.begin() as worker:
+            worker.execute(text(f"update block_run set status = '{ENDS_AS}' where id = {number}"))
+        return False
+
+scheduler.get_job_manager = Jobs
+crashed = scheduler.PipelineScheduler(run)._PipelineScheduler__fetch_crashed_block_runs()
+print("answer", len(crashed), BlockRun.query.get(run.block_runs[0].id).status)
 """
 
 YAML_BLOCK = """
@@ -59,7 +142,7 @@ blocks:
 (project / "dbts" / "own_dbt.yaml").write_text(FLAGS)
 set_repo_path(str(project.absolute()))
 
-from mage_dbt import blocks
+from mage_dbt.mage import blocks
 
 def run_command(words, variables, kwargs):
     print("answer", words, variables, kwargs["block_uuid"])
@@ -111,8 +194,8 @@ def in_mage(mage_python: Path, tmp_path: Path) -> InMage:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        said = done.stdout.splitlines()
-        return [line.removeprefix("answer ") for line in said if line.startswith("answer ")]
+        output = done.stdout.splitlines()
+        return [line.removeprefix("answer ") for line in output if line.startswith("answer ")]
 
     return run
 
@@ -125,9 +208,32 @@ def test_a_job_that_the_worker_pool_left_in_the_queue_is_run(in_mage: InMage) ->
     assert in_mage(FORGOTTEN_JOB) == ["True"]
 
 
+def test_a_job_that_a_worker_has_just_taken_is_not_queued_again(in_mage: InMage) -> None:
+    assert in_mage(TAKEN_JOB) == ["True True", "queued"]
+
+
+def test_a_job_has_a_status_before_a_worker_can_take_it(in_mage: InMage) -> None:
+    assert in_mage(QUICK_WORKER) == ["queued"]
+
+
+def test_the_scheduler_alone_makes_the_rows_of_a_triggered_runs_blocks(in_mage: InMage) -> None:
+    assert in_mage(BLOCK_RUNS + TWO_MAKERS) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("ends_as", "found"),
+    [("COMPLETED", "0 completed"), ("FAILED", "0 failed"), ("RUNNING", "1 initial")],
+)
+def test_a_block_that_ends_under_the_schedulers_eyes_is_not_executed_again(
+    in_mage: InMage, ends_as: str, found: str
+) -> None:
+    code = BLOCK_RUNS + ENDED_BETWEEN
+    assert in_mage(code.replace("{ENDS_AS}", ends_as)) == [found]
+
+
 def test_a_dbt_block_of_mage_asks_the_runner_and_passes_only_its_own_vars(in_mage: InMage) -> None:
-    said = in_mage(dbt_block("build", "--select fct_orders+ --vars '{since: 2026-01-01}'"))
-    assert said == [
+    output = in_mage(dbt_block("build", "--select fct_orders+ --vars '{since: 2026-01-01}'"))
+    assert output == [
         "['build', '--select', 'fct_orders+'] {'since': datetime.date(2026, 1, 1)} own_dbt"
     ]
 
@@ -137,22 +243,24 @@ def test_what_a_dbt_block_prints_is_in_mages_log(in_mage: InMage) -> None:
         "execute_sync(", "execute_sync(logger=logger, "
     )
     code = code.replace('print("answer", words', 'print("fct_orders is built", words')
-    (said,) = in_mage(code + '\nprint("answer", "fct_orders is built" in str(logged))')
-    assert said == "True"
+    (output,) = in_mage(code + '\nprint("answer", "fct_orders is built" in str(logged))')
+    assert output == "True"
 
 
 def test_a_model_as_a_file_of_mages_is_refused_and_says_what_to_do(in_mage: InMage) -> None:
     code = dbt_block("run", "select 1").replace("own_dbt.yaml", "fct_orders.sql")
     where = "configuration: {file_path: dbts/fct_orders.sql, "
     code = code.replace("language: yaml", "language: sql").replace("configuration: {", where)
-    (said,) = in_mage(code)
-    assert said.startswith("BadCommand fct_orders is a dbt model as a file of Mage's")
-    assert "`--select fct_orders`" in said
+    (output,) = in_mage(code)
+    assert output.startswith("BadCommand fct_orders is a dbt model as a file of Mage's")
+    assert "`--select fct_orders`" in output
 
 
 def test_no_other_way_of_mages_into_dbt_is_left(in_mage: InMage) -> None:
-    (said,) = in_mage(ANY_OTHER)
-    assert said.startswith("BadCommand Mage has no dbt of its own here, so `dbt show` cannot run.")
+    (output,) = in_mage(ANY_OTHER)
+    assert output.startswith(
+        "BadCommand Mage has no dbt of its own here, so `dbt show` cannot run."
+    )
 
 
 def test_deps_in_a_dbt_block_runs_nothing(in_mage: InMage) -> None:
@@ -160,16 +268,16 @@ def test_deps_in_a_dbt_block_runs_nothing(in_mage: InMage) -> None:
 
 
 def test_unreadable_vars_are_refused_by_name(in_mage: InMage) -> None:
-    (said,) = in_mage(dbt_block("run", "--vars 5"))
-    assert said.startswith("BadVariable --vars '5': Variables are names with values")
+    (output,) = in_mage(dbt_block("run", "--vars 5"))
+    assert output.startswith("BadVariable --vars '5': Variables are names with values")
 
 
 @pytest.mark.parametrize("command", ["build", "run", "seed", "snapshot"])
 def test_all_models_without_a_flag_is_refused_and_says_how_to_say_all(
     in_mage: InMage, command: str
 ) -> None:
-    (said,) = in_mage(dbt_block(command, "# nothing is chosen\n--full-refresh"))
-    assert said.startswith(
+    (output,) = in_mage(dbt_block(command, "# nothing is chosen\n--full-refresh"))
+    assert output.startswith(
         "BadSelection The flags of this block name no model: dbt "
         f"{command} would then mean all of them. Write which, such as `--select fct_orders+`; for"
     )

@@ -14,24 +14,25 @@ import yaml
 from mage_dbt.mage.project import API_TRIGGER, DAILY_PIPELINE, DAILY_TRIGGER
 from mage_dbt.settings import CHECKOUT
 from tests.harness.mage import Mage
-from tests.harness.waiting import wait_until
+from tests.harness.pipelines import HOLD
+from tests.harness.waiting import SECONDS, wait_until
 
 SERVER_PATHS = ("Traceback", "site-packages", ".py", str(CHECKOUT))
 """What nobody who uses Mage can do anything with."""
 
-PASSES = """
-import time
+PASSES = f"""{HOLD}
 @custom
 def run(*args, **kwargs):
-    time.sleep(kwargs.get("seconds", 0))
-    print(f"asked by {kwargs.get('asked_by')}")
+    hold()
+    print("asked by " + str(kwargs.get("asked_by")))
     return 1
 """
 
-REFUSES = """
+REFUSES = f"""{HOLD}
 from mage_dbt.errors import BadSelection
 @custom
 def run(*args, **kwargs):
+    hold()
     if kwargs.get("accident"):
         raise ValueError("an accident")
     raise BadSelection('No model "fct_order" in dbt-metric.', "Did you mean fct_orders?")
@@ -48,7 +49,7 @@ def pipelines(mage: Mage) -> None:
 
 @pytest.fixture(scope="module")
 def http(mage: Mage) -> httpx.Client:
-    return httpx.Client(base_url=mage.mage_url, trust_env=False, timeout=60)
+    return httpx.Client(base_url=mage.mage_url, trust_env=False, timeout=SECONDS)
 
 
 def triggers(http: httpx.Client, pipeline: str) -> dict[str, dict[str, Any]]:
@@ -59,7 +60,7 @@ def triggers(http: httpx.Client, pipeline: str) -> dict[str, dict[str, Any]]:
         # Just after its start Mage is still making its database.
         return answer if "pipeline_schedules" in answer else str(answer)
 
-    found = wait_until("Mage to list triggers", answered, 60)["pipeline_schedules"]
+    found = wait_until("Mage to list triggers", answered)["pipeline_schedules"]
     for one in found:
         del one["updated_at"]  # Mage may write what is there already
     return {one["name"]: one for one in found}
@@ -69,7 +70,6 @@ def ours(http: httpx.Client, name: str) -> dict[str, Any]:
     return wait_until(
         f"Mage to know the trigger {name}",
         lambda: triggers(http, DAILY_PIPELINE).get(name) or "not yet",
-        60,
     )
 
 
@@ -103,7 +103,7 @@ def run_of(http: httpx.Client, trigger: int) -> int:
         found = http.get(f"/api/pipeline_schedules/{trigger}/pipeline_runs").json()
         return int(found["pipeline_runs"][0]["id"]) if found["pipeline_runs"] else "no run yet"
 
-    return wait_until("the trigger's run", probe, 60)
+    return wait_until("the trigger's run", probe)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,14 @@ def run_of(http: httpx.Client, trigger: int) -> int:
     ],
     ids=str,
 )
-def test_another_time_for_the_daily_build_is_refused_at_once_with_its_settings(
+def test_another_time_for_the_daily_build_is_refused_at_once_with_who_may_set_it(
     mage: Mage, http: httpx.Client, changed: dict[str, Any]
 ) -> None:
     before = ours(http, DAILY_TRIGGER)
-    told = save(http, before, **changed)
-    assert told.startswith("Nothing was saved. 'Every morning' runs at 08:00 Asia/Seoul, by the")
-    assert "DAILY_BUILD_AT and DAILY_BUILD_TIMEZONE" in told and "workspace.env" in told
+    refusal = save(http, before, **changed)
+    time = "The time of 'Every morning' (every day at 08:00 Asia/Seoul) is not changed in Mage."
+    assert refusal.startswith(f"Nothing was saved. {time}")
+    assert "operator" in refusal and "schedule --at 07:30" in refusal
     assert ours(http, DAILY_TRIGGER) == before
 
 
@@ -137,8 +138,10 @@ def test_what_else_the_workspace_writes_over_is_refused_by_name(
 ) -> None:
     before = ours(http, DAILY_TRIGGER)
     (field,) = changed
-    told = save(http, before, **changed)
-    assert told.startswith(f"Nothing was saved. The {field} of 'Every morning' is written by the")
+    refusal = save(http, before, **changed)
+    assert refusal.startswith(
+        f"Nothing was saved. The {field} of 'Every morning' is written by the"
+    )
     assert ours(http, DAILY_TRIGGER) == before
 
 
@@ -184,10 +187,12 @@ def test_a_schedule_of_ones_own_is_saved_and_holds(http: httpx.Client) -> None:
 def test_a_trigger_that_nobody_named_says_what_it_is_and_goes_when_it_is_used_up(
     mage: Mage, http: httpx.Client
 ) -> None:
-    trigger = once(http, "passes", variables={"seconds": 3})
-    assert trigger["name"].startswith("Run once, ") and trigger["name"].endswith(" KST")
-    number = run_of(http, trigger["id"])
-    assert trigger["name"] in triggers(http, "passes")  # while it runs
+    with mage.blocks_held():
+        trigger = once(http, "passes")
+        assert trigger["name"].startswith("Run once, ") and trigger["name"].endswith(" KST")
+        number = run_of(http, trigger["id"])
+        mage.begun(number)
+        assert trigger["name"] in triggers(http, "passes")
     assert mage.ended(number) == "completed"
     assert [*triggers(http, "passes")] == [API_TRIGGER]
     everywhere = http.get("/api/pipeline_schedules?_limit=1000").json()["pipeline_schedules"]
@@ -207,8 +212,9 @@ def test_a_trigger_whose_only_run_failed_goes_too_and_can_be_retried(
     number = run_of(http, trigger["id"])
     assert mage.ended(number) == "failed"
     assert [*triggers(http, "refuses")] == [API_TRIGGER]
-    mage.retry(number)
-    wait_until("the retry", lambda: mage.status(number) == "running" or "not yet", 60)
+    with mage.blocks_held():
+        mage.retry(number)
+        mage.begun(number)
     assert mage.ended(number) == "failed"
 
 

@@ -1,11 +1,11 @@
-"""Executes one block run twice at the same time, as Mage's queue does now and then.
+"""Executes one block run twice at the same time, as a Mage without our patches does now and then.
 
 Run by the Python of Mage's environment, with MAGE_DATABASE_CONNECTION_URL of a scratch database:
 `python twice.py PROJECT PIPELINE ROWS`. Makes a pipeline run, hands its block to Mage's own
 `run_block` in two processes, and prints the number of the pipeline run. With two ROWS each process
-gets a row of its own for the same block: Mage's trigger and its scheduler each make the rows of a
-new pipeline run, and on a busy machine both do. No Mage may run beside it: its
-scheduler would find a block at work that it has no job for, and execute it a third time.
+gets a row of its own for the same block: there Mage's trigger and its scheduler each make the rows
+of a new pipeline run, and on a busy machine both do. No Mage may run beside it: its scheduler would
+find a block at work that it has no job for, and execute it a third time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main(project: str, name: str, rows: str) -> int:
         block_runs.append(BlockRun.create(block_uuid=name, pipeline_run_id=run.id))
     for one in block_runs:
         one.update(status=BlockRun.BlockRunStatus.QUEUED)
-    variables = {**run.get_variables(), "pipeline_run_id": run.id, "pipeline_uuid": name}
+    # Neither ends before both have begun.
+    both_begin = {"pipeline_run_id": run.id, "pipeline_uuid": name, "at_once": 2}
+    variables = {**run.get_variables(), **both_begin}
     number = run.id
     ids = [block_runs[0].id, block_runs[-1].id]
     db_connection.close_session()

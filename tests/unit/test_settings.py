@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mage_dbt.errors import SettingError
-from mage_dbt.settings import Settings
+from mage_dbt.settings import RENAMED, Settings
 
 NO_FILE = Path("/nonexistent/workspace.env")
 
@@ -33,7 +33,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_settings_survive_being_handed_to_a_process() -> None:
-    settings = load(DAILY_BUILD_AT="07:30", DBT_METRIC_REPO="/srv/models", MAGE_PORT="7000")
+    settings = load(
+        DAILY_BUILD_AT="07:30",
+        DBT_METRIC_REPO="/srv/models",
+        MAGE_PORT="7000",
+        REFRESH_ROWS_PERCENT="50 - 110",
+    )
+    assert settings.as_environment()["REFRESH_ROWS_PERCENT"] == "50-110"
     assert Settings.load(settings.as_environment(), NO_FILE) == settings
 
 
@@ -48,6 +54,12 @@ def test_settings_survive_being_handed_to_a_process() -> None:
         ("MAGE_PORT", "0", "1 to 65535"),
         ("MAGE_PORT", "http", "cannot be used"),
         ("RUNNER_PARALLEL_RUNS", "0", "1 to 1000"),
+        ("REFRESH_ROWS_PERCENT", "95", "as in 95-200"),
+        ("REFRESH_ROWS_PERCENT", "200-95", "the least percent stands first"),
+        ("REFRESH_ROWS_PERCENT", "-5-200", "as in 95-200"),
+        ("REFRESH_LOCK_SECONDS", "1.5", "cannot be used"),
+        ("REFRESH_SNAPSHOT_SECONDS", "-1", "0 to 86400"),
+        ("RESTORE_DROPPED_VIEWS", "yes", "true or false"),
         ("DBT_METRIC_POLL_SECONDS", "0", "0.2"),
         ("DBT_METRIC_REF", "--upload-pack=x", "branch or tag"),
         ("DBT_METRIC_REPO", "--upload-pack=x", "a path or a URL"),
@@ -106,3 +118,20 @@ def test_a_line_without_a_value_is_named_by_its_number(tmp_path: Path) -> None:
     file.write_text("MAGE_PORT=7001\nhello\n")
     with pytest.raises(SettingError, match="line 2"):
         Settings.load({}, file)
+
+
+@pytest.mark.parametrize(("earlier", "name"), RENAMED.items())
+def test_an_earlier_name_is_accepted_and_told_of(
+    earlier: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    value = "23:30" if name.endswith("BY") else "7"
+    file = tmp_path / "workspace.env"
+    file.write_text(f"{earlier}={value}\n")
+    by_file = Settings.load({}, file)
+    by_environment = Settings.load({earlier: value}, tmp_path / "none")
+    assert by_file == by_environment == Settings.load({name: value}, tmp_path / "none")
+    assert by_file.as_environment()[name] == value
+    assert caplog.text.count(f"is now called {name}") == 2
+    caplog.clear()
+    both = Settings.load({earlier: "1", name: value}, tmp_path / "none")
+    assert both == by_file and not caplog.text

@@ -1,4 +1,4 @@
-"""Our cold worker: what runs when no warm parent fits."""
+"""Our cold worker: what runs when no fork server fits."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 import time
 from pathlib import Path
 
-from mage_dbt.worker import EVENTS_FILE, Worker
-from mage_dbt.worker.cold import ColdWorker
+from mage_dbt.workers.job import EVENTS_FILE
+from mage_dbt.workers.worker import ColdWorker, Worker
 from mage_dbt_bench.contender import BuildFailed, Built
 from mage_dbt_bench.stack import Stack
 from mage_dbt_bench.usage import children_cpu
 
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 
 
 class Cold:
-    """Called inside: the worker alone, without the runner's plan, line and ledger."""
+    """Called inside: the worker alone, without the runner's plan, queue and ledger."""
 
     name = "cold"
     what = "Our cold worker, called inside: a new process imports dbt, reads the parsed commit."
@@ -32,7 +32,7 @@ class Cold:
     def build(self, model: str | None) -> Built:
         began = time.time()
         self._worker = worker = ColdWorker(self._stack.job(model))
-        return carry(worker, self._stack.last_folder, began)
+        return run_worker(worker, self._stack.last_folder, began)
 
     def cpu(self) -> float:
         return children_cpu()
@@ -44,13 +44,13 @@ class Cold:
         """Each build's worker has ended with it."""
 
 
-def carry(worker: Worker, folder: Path, began: float) -> Built:
+def run_worker(worker: Worker, folder: Path, began: float) -> Built:
     """Plans, starts and waits, as the runner does. Raises BuildFailed when not all passed."""
     try:
         worker.plan()
         worker.start()
         while worker.alive():
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         over = time.time()
         events = [json.loads(line) for line in (folder / EVENTS_FILE).read_text().splitlines()]
         if not events or events[-1]["kind"] != "end" or not events[-1]["success"]:

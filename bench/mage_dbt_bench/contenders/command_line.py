@@ -22,10 +22,16 @@ TUNED = (
 
 
 class CommandLine:
-    """`dbt build`; its partial parse is warm after `prepare`."""
+    """`dbt build`, or another command; its partial parse is warm after `prepare`."""
 
     def __init__(
-        self, name: str, what: str, stack: Stack, project: Path, flags: tuple[str, ...] = ()
+        self,
+        name: str,
+        what: str,
+        stack: Stack,
+        project: Path,
+        flags: tuple[str, ...] = (),
+        command: str = "build",
     ) -> None:
         self.name = name
         self.what = what
@@ -33,6 +39,7 @@ class CommandLine:
         self._stack = stack
         self.project = project
         self._flags = flags
+        self._command = command
         self._running: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
@@ -41,7 +48,7 @@ class CommandLine:
     def build(self, model: str | None) -> Built:
         chosen = ["--select", model] if model else []
         command = [
-            *(str(Path(sys.executable).parent / "dbt"), "build", *chosen),
+            *(str(Path(sys.executable).parent / "dbt"), self._command, *chosen),
             *("--project-dir", str(self.project), *self._stack.profile.arguments()),
             *("--target-path", str(self.project / "target")),
             *("--log-path", str(self.project / "logs"), *self._more_flags()),

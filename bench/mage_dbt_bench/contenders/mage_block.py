@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
+from mage_dbt.base.secret_files import read_or_make
 from mage_dbt.home import Home
-from mage_dbt.mage import probe, process
+from mage_dbt.launcher.environments import MAGE_BLOCK, python_of
+from mage_dbt.launcher.subreaper import Launch
+from mage_dbt.launcher.supervisor import Program
+from mage_dbt.mage import process
 from mage_dbt.mage.project import API_TRIGGER
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.environments import MAGE_BLOCK, python_of
-from mage_dbt.workspace.keeper import Order
-from mage_dbt.workspace.secret_files import read_or_make
-from mage_dbt.workspace.supervisor import Program
 from mage_dbt_bench.contender import Built
 from mage_dbt_bench.mage_pipeline import MagePipeline
 from mage_dbt_bench.project import copy
@@ -120,7 +120,7 @@ class MageBlock:
         python = python_of(self._stack.home, MAGE_BLOCK)
         return Program(
             name=NAME,
-            order=Order(
+            launch=Launch(
                 process.command(python, self._settings, self._home),
                 str(self._home.root),
                 grace=3.0,
@@ -129,7 +129,7 @@ class MageBlock:
                 **self._stack.dbt_environment(),
                 **process.environment(self._settings, self._home, database),
             },
-            probe=lambda: probe.missing(self._settings, self._home),
+            probe=lambda: process.problem(self._settings, self._home),
             patience=240.0,
         )
 

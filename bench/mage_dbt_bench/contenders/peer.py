@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from mage_dbt.launcher.environments import Recipe, python_of
 from mage_dbt.settings import CHECKOUT
-from mage_dbt.workspace.environments import Recipe, python_of
 from mage_dbt_bench.contender import BuildFailed, Built
 from mage_dbt_bench.peers.serve import Task
 from mage_dbt_bench.stack import Stack

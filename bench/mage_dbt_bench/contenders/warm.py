@@ -8,22 +8,20 @@ from contextlib import suppress
 import httpx
 import psutil
 
-from mage_dbt.run import Run, RunState
-from mage_dbt.worker.warm import Warm
+from mage_dbt.model.run import Run, RunState
+from mage_dbt.workers.child_process import MODULE
+from mage_dbt.workers.pool import Pool
 from mage_dbt_bench.contender import BuildFailed, Built
-from mage_dbt_bench.contenders.cold import carry
+from mage_dbt_bench.contenders.cold import run_worker
 from mage_dbt_bench.mage_pipeline import MagePipeline
 from mage_dbt_bench.stack import Stack
 from mage_dbt_bench.usage import tree_cpu
 
 ANSWER_SECONDS = 30.0
 
-WORKER = "mage_dbt.worker.dbt_process"
-"""In the command line of a process that was started to parse or run."""
-
 
 class WarmInside:
-    """The worker alone, without the runner's plan, line and ledger."""
+    """The worker alone, without the runner's plan, queue and ledger."""
 
     name = "warm"
     what = "Our warm worker, called inside: a fork of a process that has parsed the commit."
@@ -31,35 +29,35 @@ class WarmInside:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._warm = Warm(stack.settings, stack.home)
+        self._pool = Pool(stack.settings, stack.home)
 
     def prepare(self) -> None:
         """The first build parses and stays; the bench makes one that is not counted."""
 
     def build(self, model: str | None) -> Built:
         began = time.time()
-        worker = self._warm.worker(self._stack.job(model))
-        built = carry(worker, self._stack.last_folder, began)
+        worker = self._pool.worker(self._stack.job(model))
+        built = run_worker(worker, self._stack.last_folder, began)
         if worker.how != "warm":
             raise BuildFailed(f"the worker was {worker.how}")
         return built
 
     def cpu(self) -> float:
-        """Its parent and forks, and this thread, which does here what the runner does."""
+        """Its fork server and workers, and this thread, which does here what the runner does."""
         return time.thread_time() + sum(tree_cpu(pid) for pid in self.pids())
 
     def pids(self) -> list[int]:
-        """Its fork server, whose children its parents are, and those that were executed. The other
+        """Its zygote, whose children its fork servers are, and those that were executed. The other
         contenders' processes are children of this one too."""
         found = []
         for one in psutil.Process().children():
             with suppress(psutil.Error):  # it has just ended
-                if WORKER in one.cmdline():
+                if MODULE in one.cmdline():
                     found.append(one.pid)
         return found
 
     def close(self) -> None:
-        self._warm.close()
+        self._pool.close()
 
 
 class WarmApi:

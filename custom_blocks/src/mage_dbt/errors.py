@@ -1,41 +1,42 @@
-"""Every error this package raises on purpose.
+"""Every error that this package raises on purpose.
 
-    WorkspaceError
-    ├── SettingError          a setting is unknown, missing or not usable
-    ├── MachineError          this machine lacks something: Python, a free port, room on the disk
-    ├── AlreadyRunning        another start holds this workspace
-    ├── RequestError          what was asked for cannot be done as asked (HTTP 422)
+    WorkspaceError            any failure without a type of its own (HTTP 500, as all without one)
+    ├── SettingError          a setting is unknown, missing or unusable
+    ├── MachineError          the machine lacks something: Python, a free port, room on the disk
+    ├── AlreadyRunning        another start holds the workspace
+    ├── Malformed             the call cannot be read (HTTP 400)
+    ├── Unauthorized          no valid token (HTTP 401)
+    ├── Forbidden             no right to do this (HTTP 403)
+    ├── NotFound              no such run, node or model (HTTP 404)
+    ├── WrongMethod           the address has another method (HTTP 405)
+    ├── Conflict              the state does not allow it now (HTTP 409)
+    │   ├── NothingLeft       nothing of the run is left to rerun
+    │   ├── KeyReused         the idempotency key belongs to another request
+    │   └── PlanChanged       the plan differs from the one previewed
+    ├── TooLarge              the body is too large (HTTP 413)
+    ├── NotJson               the body is not JSON (HTTP 415)
+    ├── RequestError          the request cannot be carried out (HTTP 422)
     │   ├── UnknownOperation
     │   ├── BadSelection      matches nothing, or is not dbt's syntax
     │   ├── BadVariable
-    │   ├── BadCommand        a dbt command or flag that is not on the list
-    │   └── BadCommit         not a commit of the synced branch, or one that dbt cannot parse
-    ├── Malformed             the call itself cannot be read (HTTP 400)
-    ├── Unauthorized          no token, or a wrong one (HTTP 401)
-    ├── Forbidden             the caller may not do this (HTTP 403)
-    ├── NotFound              no such run, node or model (HTTP 404)
-    ├── Conflict              the state forbids it (HTTP 409)
-    │   ├── NothingLeft       everything of the run to be rerun has succeeded since
-    │   ├── KeyReused         the idempotency key belongs to another request
-    │   └── PlanChanged       the plan is no longer the one that was previewed
-    ├── WrongMethod           the address does not take this method (HTTP 405)
-    ├── TooLarge              the call's body is larger than any honest one (HTTP 413)
-    ├── NotJson               the call's body is of another type than JSON (HTTP 415)
-    ├── TooManyRequests       the caller asks more often than it may (HTTP 429)
-    ├── Unavailable           something it needs is not there now; try again (HTTP 503)
+    │   ├── BadCommand        a dbt command or flag that is not allowed
+    │   └── BadCommit         not on the synced branch, or dbt cannot parse it
+    ├── TooManyRequests       too many calls in a minute (HTTP 429)
+    ├── Unavailable           something it needs is unavailable; try again (HTTP 503)
     │   ├── NoCommitReady
-    │   ├── QueueFull         as many runs wait as may
+    │   ├── QueueFull
     │   ├── RunnerUnreachable
     │   ├── LedgerUnreachable
     │   └── MageUnreachable
-    ├── CommitBroken          dbt could not make this commit ready
-    │   ├── PackagesMissing   a dbt package cannot be had; tried again if the network was away
-    │   ├── ContentMissing    git keeps a part of it elsewhere (a submodule, Git LFS)
-    │   └── PreparationFailed this machine failed, not the commit; tried again
+    ├── CommitBroken          a commit could not be made ready
+    │   ├── PackagesMissing   a dbt package could not be fetched
+    │   ├── ContentMissing    a submodule or large file was not fetched
+    │   └── PreparationFailed the machine failed, not the commit; tried again
     └── RunFailed             a run ended, and not every node passed
         └── RunCancelled
 
-Each says what is wrong with which thing (`str(error)`) and what to do next (`error.hint`).
+`str(error)` says what is wrong with which thing, `error.hint` what to do next. The first line of a
+class's docstring is the title of its problem in the HTTP API, so it is written for callers.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ from unicodedata import normalize
 
 
 class WorkspaceError(Exception):
-    """Something failed that has no type of its own.
+    """The request failed for a reason without a type of its own.
 
-    The root of the tree. `hint` is what the reader can do about it, or empty.
+    The root of the tree. `hint` says what the reader can do, or is empty.
     """
 
     status = 500
@@ -62,68 +63,68 @@ class WorkspaceError(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython, and with it a notebook, shows in place of a traceback."""
+        """IPython, and so a notebook, shows this in place of a traceback."""
         return [str(self)]
 
 
 class SettingError(WorkspaceError):
-    """A setting is unknown, missing or not usable."""
+    """A setting of the workspace is unknown, missing or unusable."""
 
 
 class MachineError(WorkspaceError):
-    """This machine lacks something the workspace needs."""
+    """The workspace's machine lacks something it needs."""
 
 
 class AlreadyRunning(WorkspaceError):
-    """Another `scripts/start` holds this workspace."""
+    """The workspace is already started."""
 
 
 class RequestError(WorkspaceError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as it is."""
 
     status = 422
 
 
 class UnknownOperation(RequestError):
-    """The request names an operation that does not exist."""
+    """There is no such operation."""
 
 
 class BadSelection(RequestError):
-    """The selection matches nothing, or is not dbt's syntax."""
+    """The selection matches nothing, or is not in dbt's syntax."""
 
 
 class BadVariable(RequestError):
-    """A variable that cannot be given: its name, its value, or to a rerun."""
+    """A variable has a name or value that is not allowed here."""
 
 
 class BadCommand(RequestError):
-    """A dbt command or flag that is not on the list."""
+    """The dbt command or one of its flags is not allowed."""
 
 
 class BadCommit(RequestError):
-    """Not a commit of the synced branch, or one that dbt cannot parse."""
+    """The commit is not on the synced branch, or dbt cannot parse it."""
 
 
 class Malformed(WorkspaceError):
-    """The call itself cannot be read."""
+    """The call cannot be read."""
 
     status = 400
 
 
 class NotFound(WorkspaceError):
-    """No such run, node or model."""
+    """There is no such run, node or model."""
 
     status = 404
 
 
 class Conflict(WorkspaceError):
-    """The state of the thing forbids what was asked."""
+    """The current state does not allow this."""
 
     status = 409
 
 
 class NothingLeft(Conflict):
-    """Everything of the run to be rerun has succeeded since."""
+    """Nothing is left to rerun: every node of the run has succeeded since."""
 
 
 class KeyReused(Conflict):
@@ -136,57 +137,57 @@ class KeyReused(Conflict):
 
 
 class PlanChanged(Conflict):
-    """The plan is no longer the one that was previewed."""
+    """The plan differs from the one you previewed."""
 
 
 class Unauthorized(WorkspaceError):
-    """No token, or a wrong one."""
+    """The call has no valid token."""
 
     status = 401
 
 
 class Forbidden(WorkspaceError):
-    """The caller may not do this."""
+    """You have no right to do this."""
 
     status = 403
 
 
 class TooLarge(WorkspaceError):
-    """The call's body is larger than any honest one."""
+    """The body of the call is too large."""
 
     status = 413
 
 
 class WrongMethod(WorkspaceError):
-    """The address does not take this method."""
+    """This address does not accept this method."""
 
     status = 405
 
 
 class NotJson(WorkspaceError):
-    """The call's body is of another type than JSON."""
+    """The body of the call is not JSON."""
 
     status = 415
 
 
 class TooManyRequests(WorkspaceError):
-    """The caller asks more often than it may."""
+    """You have made too many calls in a minute."""
 
     status = 429
 
 
 class Unavailable(WorkspaceError):
-    """Something it needs is not there now; the same call may work later."""
+    """Something the workspace needs is unavailable. Try again."""
 
     status = 503
 
 
 class NoCommitReady(Unavailable):
-    """No commit of dbt-metric has parsed yet."""
+    """No commit of dbt-metric is ready yet."""
 
 
 class QueueFull(Unavailable):
-    """As many runs wait as may."""
+    """The queue of runs is full."""
 
 
 class RunnerUnreachable(Unavailable):
@@ -194,7 +195,7 @@ class RunnerUnreachable(Unavailable):
 
 
 class LedgerUnreachable(Unavailable):
-    """PostgreSQL, which holds the ledger, does not answer."""
+    """The ledger's database does not answer."""
 
 
 class MageUnreachable(Unavailable):
@@ -202,14 +203,14 @@ class MageUnreachable(Unavailable):
 
 
 class CommitBroken(WorkspaceError):
-    """dbt could not make this commit ready; the message is dbt's."""
+    """The commit could not be made ready."""
 
     by_itself = False
-    """Whether it may come right without another commit: then it is tried again."""
+    """Whether another attempt at the same commit may succeed; then there is one."""
 
 
 class PackagesMissing(CommitBroken):
-    """A dbt package of this commit cannot be had."""
+    """A dbt package of the commit could not be fetched."""
 
     def __init__(self, message: str, hint: str = "", by_itself: bool = False) -> None:
         super().__init__(message, hint)
@@ -217,36 +218,37 @@ class PackagesMissing(CommitBroken):
 
 
 class ContentMissing(CommitBroken):
-    """Git keeps a part of this commit elsewhere, and it was not brought."""
+    """A submodule or large file of the commit was not fetched."""
 
     def __init__(self, message: str, hint: str = "", submodules: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
         self.submodules = submodules
-        """Paths of the submodules among it."""
+        """Paths of the submodules that were not fetched."""
 
 
 class PreparationFailed(CommitBroken):
-    """This machine could not make the commit ready: no room, no time, a mistake of ours."""
+    """The workspace's machine could not make the commit ready. It tries again."""
 
     by_itself = True
 
 
 class RunFailed(WorkspaceError):
-    """A run ended and not every node passed."""
+    """The run ended, and not every node passed."""
 
 
 class RunCancelled(RunFailed):
-    """A run was cancelled."""
+    """The run was cancelled."""
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """A sentence naming the nearest of `known`, or nothing when none is near.
+    """A sentence with the nearest of `known`, or nothing when none is near.
 
-    Each is named as it is written: a name that macOS has made looks the same and is another one.
+    Names are compared in Unicode NFC, and shown as they are written: macOS writes NFD, which looks
+    the same and is another name.
     """
     written: dict[str, str] = {}
-    for one in known:
-        written.setdefault(normalize("NFC", one), one)
+    for name in known:
+        written.setdefault(normalize("NFC", name), name)
     same = written.get(normalize("NFC", wrong))
     if same is not None and same != wrong:
         return (
@@ -254,4 +256,4 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
             "(Unicode NFC and NFD; macOS makes such names): copy it from here."
         )
     near = get_close_matches(normalize("NFC", wrong), list(written), n=3, cutoff=0.6)
-    return f"Did you mean {', '.join(written[one] for one in near)}?" if near else ""
+    return f"Did you mean {', '.join(written[name] for name in near)}?" if near else ""

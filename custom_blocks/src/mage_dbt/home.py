@@ -1,4 +1,4 @@
-"""Where everything a workspace keeps lives: the folders and files under WORKSPACE_HOME."""
+"""The folders and files of a workspace, all under WORKSPACE_HOME."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# sun_path holds 108 bytes on Linux and 104 on macOS, the closing NUL included.
+# sun_path holds 108 bytes on Linux and 104 on macOS, its closing NUL included.
 LONGEST_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True)
 class Home:
-    """The layout of one WORKSPACE_HOME. Nothing else in the package spells these names."""
+    """The layout of one WORKSPACE_HOME. Only this class spells these names."""
 
     root: Path
+
+    @classmethod
+    def around(cls, folder: Path) -> Home:
+        """The workspace of a run's folder, a commit's, or a fork server's."""
+        return cls(folder.parent.parent)
 
     @property
     def environments(self) -> Path:
@@ -24,7 +29,7 @@ class Home:
 
     @property
     def secrets(self) -> Path:
-        """Mode 0700; one file a secret, mode 0600, no newline at the end."""
+        """Mode 0700; a file for each secret, mode 0600, without a newline at its end."""
         return self.root / "secrets"
 
     @property
@@ -32,58 +37,64 @@ class Home:
         return self.secrets / "api-token"
 
     @property
+    def page_languages(self) -> Path:
+        """The language that each person who signs in has chosen for the page (JSON)."""
+        return self.root / "page-languages.json"
+
+    @property
     def mage_trigger_token(self) -> Path:
-        """What Mage asks of those who start our pipelines through its API triggers."""
+        """The token of Mage's API triggers for our pipelines."""
         return self.secrets / "mage-trigger-token"
 
     @property
     def proxy_people_secret(self) -> Path:
-        """What the people's proxy sends along, so that its headers are believed."""
+        """The people's proxy sends it with each call: only then the runner trusts its headers."""
         return self.secrets / "proxy-people"
 
     @property
     def proxy_machines_secret(self) -> Path:
-        """The same of the machines' proxy: one does not open the other's door."""
+        """The same for the machines' proxy. Neither proxy can pass for the other."""
         return self.secrets / "proxy-machines"
 
     @property
     def runner_to_mage_secret(self) -> Path:
-        """What the runner sends along to Mage, which believes nobody else."""
+        """The runner sends it with each call to Mage, which trusts nobody else."""
         return self.secrets / "runner-to-mage"
 
     @property
     def mage_jwt_secret(self) -> Path:
-        """What Mage signs its own tokens with; nothing believes them."""
+        """Mage signs its own tokens with it; nothing trusts them."""
         return self.secrets / "mage-jwt"
 
     @property
     def people_cookie_secret(self) -> Path:
-        """What the people's proxy encrypts its session cookies with; another one ends them all."""
+        """The people's proxy encrypts its session cookies with it. A new one ends all sessions."""
         return self.secrets / "cookie-people"
 
     @property
     def machines_cookie_secret(self) -> Path:
-        """The machines' proxy must be given one; it gives out no cookie."""
+        """The machines' proxy needs one to start; it sets no cookie."""
         return self.secrets / "cookie-machines"
 
     @property
     def identity_client_secret(self) -> Path:
-        """The people's proxy's own secret at the identity provider."""
+        """The client secret of the people's proxy at the identity provider."""
         return self.secrets / "identity-client-secret"
 
     @property
     def development_bot_secret(self) -> Path:
-        """With it a program gets JWTs from the development identity provider."""
+        """The secret of the client that gets JWTs from the development identity provider."""
         return self.secrets / "development-bot"
 
     @property
     def development_provider(self) -> Path:
-        """The development identity provider's files: its people, its keys."""
+        """The development identity provider's files: people and keys."""
         return self.root / "identity-provider"
 
     @property
     def alert_urls(self) -> Path:
-        """Where alerts go: one address a line, written by people; ALERT_URLS_FILE names another."""
+        """The addresses that alerts go to, one per line, written by people. ALERT_URLS_FILE may
+        name another file."""
         return self.secrets / "alert-urls"
 
     @property
@@ -93,7 +104,7 @@ class Home:
 
     @property
     def demo_repository(self) -> Path:
-        """The demo dbt-metric as a git repository; what DBT_METRIC_REPO is when unset."""
+        """The demo dbt-metric as a git repository: the default of DBT_METRIC_REPO."""
         return self.root / "demo-repository"
 
     @property
@@ -103,28 +114,33 @@ class Home:
 
     @property
     def commits(self) -> Path:
-        """One read-only folder a commit, with its packages and its parsed manifest."""
+        """A read-only folder for each commit, with its packages and its parsed manifest."""
         return self.root / "commits"
 
     @property
     def packages(self) -> Path:
-        """dbt packages as `dbt deps` brought them, one folder a set of pins."""
+        """dbt packages as `dbt deps` fetched them, a folder for each set of pins."""
         return self.root / "packages"
 
     @property
     def runs(self) -> Path:
-        """One folder a run: dbt's target and log, and the events the worker wrote."""
+        """A folder for each run: dbt's target and log, and the events that the worker wrote."""
         return self.root / "runs"
 
     @property
     def warm(self) -> Path:
-        """What warm parents write when they parse, until they end."""
+        """What fork servers write when they parse, until they end."""
         return self.root / "warm"
 
     @property
     def mage_project(self) -> Path:
-        """The Mage project people work in, made from `mage_project/`. Mage shows its name."""
+        """The Mage project that people work in, made from `mage_project/`. Mage shows its name."""
         return self.root / "mage" / "dbt-metric"
+
+    @property
+    def mage_schedule(self) -> Path:
+        """The daily build's schedule as the runner last wrote it into Mage's trigger (JSON)."""
+        return self.mage_project / ".daily-build.json"
 
     @property
     def mage_data(self) -> Path:
@@ -133,42 +149,44 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """One log file a process."""
+        """A log file for each process."""
         return self.root / "logs"
 
     @property
     def lock(self) -> Path:
-        """Held (flock) by the one `scripts/start` that runs this workspace."""
+        """`scripts/start` holds it (flock) while it runs this workspace."""
         return self.root / "start.lock"
 
     @property
     def processes(self) -> Path:
-        """What the running start last wrote of each of its processes (JSON)."""
+        """The state of each process, as the running start last wrote it (JSON)."""
         return self.root / "processes.json"
 
     @property
     def runner_socket(self) -> Path:
-        """Where the runner listens for Mage's blocks and the command-line tool."""
+        """The runner listens here for Mage's blocks and the command-line tool."""
         return self._socket("mage", "runner.sock")
 
     @property
     def people_socket(self) -> Path:
-        """Where the runner listens for the people's proxy."""
+        """The runner listens here for the people's proxy."""
         return self._socket("people", "runner.sock")
 
     @property
     def people_mage_socket(self) -> Path:
-        """Where the runner takes the people's proxy's calls that are for Mage."""
+        """The runner listens here for the people's proxy's calls that are for Mage."""
         return self._socket("people", "mage.sock")
 
     @property
     def machines_socket(self) -> Path:
-        """Where the runner listens for the machines' proxy."""
+        """The runner listens here for the machines' proxy."""
         return self._socket("machines", "runner.sock")
 
     def _socket(self, door: str, name: str) -> Path:
-        """In a folder a door, so that one can be shared without the others; in a short private
-        folder when WORKSPACE_HOME is too deep for a socket's path."""
+        """A socket in a folder for each entrance, so that each can be shared without the others.
+
+        Where WORKSPACE_HOME is too deep for a socket's path, the folder is a short private one.
+        """
         path = self.root / "doors" / door / name
         if len(str(path).encode()) <= LONGEST_SOCKET_PATH:
             return path

@@ -1,1 +1,1 @@
-"""Being told: what is worth a message, its words, and the channels it goes out on."""
+"""Alerts: which events have one, its words, and its delivery to the channels."""

@@ -1,12 +1,12 @@
-"""What the containers run: each prepares what `scripts/start` does for that process, then is it.
+"""The entry points of the containers: each prepares what its program needs, then becomes it.
 
     python -m mage_dbt.container.prepare [--demo]   once: databases, roles, the ledger's migrations
     python -m mage_dbt.container.runner             the runner
     python -m mage_dbt.container.mage               Mage
     python -m mage_dbt.container.probe NAME         exit status 0 when `runner` or `mage` answers
 
-Each process has its own user and mounts only its own secrets. What two of them share is a folder
-with the setgid bit, of the group both are in.
+Each program has its own user and mounts only its own secrets. Two programs share files in a folder
+with the setgid bit, whose group both are in.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from collections.abc import Callable
 from mage_dbt.errors import WorkspaceError
 
 SHARED = 0o007
-"""The umask: what a process writes, its group may read and write, others nothing."""
+"""Umask of the programs: the group may read and write their files, others may not."""
 
 
 IMAGE = 0o022
-"""The umask of what makes an image as root: the image's user has to read it."""
+"""Umask while root makes an image: the image's user must read the files."""
 
 
 def main(become: Callable[[], object], umask: int = SHARED) -> None:
-    """Runs `become`, which does not return when all is well; else exits 1 with one sentence."""
+    """Runs `become`, which does not return when all is well. Exits 1 with one sentence if not."""
     os.umask(umask)
     try:
         become()

@@ -1,10 +1,10 @@
-"""Where a container finds the workspace's database: one URL, or a role and a password each."""
+"""The workspace's database as a container reaches it: by one URL, or by a role with a password."""
 
 from __future__ import annotations
 
 from urllib.parse import quote
 
-from mage_dbt.database_url import with_schema
+from mage_dbt.base.database_url import with_schema
 from mage_dbt.errors import SettingError
 from mage_dbt.home import Home
 from mage_dbt.settings import Settings
@@ -13,7 +13,7 @@ DATABASE = "workspace"
 
 
 def url_of(role: str, settings: Settings, home: Home) -> str:
-    """For `mage` and `runner`: their part of the database, with the password.
+    """The URL of the database for the role `mage` or `runner`, with the password.
 
     Raises SettingError when neither WORKSPACE_DATABASE_URL nor the role's password is there.
     """
@@ -27,9 +27,9 @@ def url_of(role: str, settings: Settings, home: Home) -> str:
 
 
 def notebooks(settings: Settings, home: Home) -> dict[str, str]:
-    """What `mage_project/io_config.yaml` reads: our own warehouse, as a role that cannot write.
+    """The variables that `mage_project/io_config.yaml` reads: our warehouse, for a reader.
 
-    Empty with profiles of the team's own, whose warehouse NOTEBOOK_SECRETS_DIR names.
+    Empty with profiles of the team's own: NOTEBOOK_SECRETS_DIR names that warehouse.
     """
     if settings.dbt_profiles_dir:
         return {}

@@ -1,8 +1,9 @@
-"""`python -m mage_dbt.container.install mage|dbt`: makes one environment while an image is built.
+"""`python -m mage_dbt.container.install mage|dbt`: installs one environment into an image.
 
-The same environments from the same lock files as `scripts/start` makes. Two build arguments choose
-another dbt: DBT_CORE_VERSION (`1.10.22`) and DBT_ADAPTER (`dbt-snowflake==1.11.0`); what the lock
-file does not pin is then resolved during the build. Standard library only, nothing being installed.
+It makes the same environments from the same lock files as `scripts/start`. Two build arguments
+choose another dbt: DBT_CORE_VERSION (`1.10.22`) and DBT_ADAPTER (`dbt-snowflake==1.11.0`). What the
+lock file does not pin is then resolved during the build. Nothing is installed yet, so it uses only
+the standard library.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pathlib import Path
 from mage_dbt import container
 from mage_dbt.errors import SettingError
 from mage_dbt.home import Home
+from mage_dbt.launcher import environments
+from mage_dbt.launcher.environments import DBT, MAGE
+from mage_dbt.launcher.progress import Progress
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import environments
-from mage_dbt.workspace.environments import DBT, MAGE
-from mage_dbt.workspace.progress import Progress
 
 RECIPES = {"mage": MAGE, "dbt": DBT}
 

@@ -1,7 +1,7 @@
-"""`python -m mage_dbt.container.prepare [--demo]`: brings PostgreSQL up to this version, and ends.
+"""`python -m mage_dbt.container.prepare [--demo]`: prepares PostgreSQL for this version, and ends.
 
-It alone holds the passwords of the superuser and of the ledger's owner. Doing it again changes
-nothing. `--demo` loads the demo's raw data and makes the demo dbt-metric's repository.
+Only it holds the passwords of the superuser and of the ledger's owner. A second time it changes
+nothing. `--demo` loads the demo's raw data and creates the demo dbt-metric's repository.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import argparse
 import psycopg
 
 from mage_dbt import container
-from mage_dbt.database_url import with_schema
+from mage_dbt.base.database_url import with_schema
 from mage_dbt.errors import MachineError
 from mage_dbt.home import Home
+from mage_dbt.launcher import demo
+from mage_dbt.launcher.database_roles import prepare_given
+from mage_dbt.launcher.postgres import Postgres
 from mage_dbt.ledger.migrate import migrate
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import demo
-from mage_dbt.workspace.postgres import Postgres, prepare_given
 
 
 def prepare() -> None:

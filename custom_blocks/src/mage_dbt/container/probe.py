@@ -1,7 +1,7 @@
 """`python -m mage_dbt.container.probe runner|mage`: exit status 0 when it answers.
 
-Both listen where nothing outside their pod or container reaches, so health checks run inside. Only
-the standard library, because it is started every few seconds.
+Both listen where nothing outside their pod or container reaches, so health checks run inside. It
+starts every few seconds, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from mage_dbt.home import Home
-from mage_dbt.mage.door.headers import SECRET
+from mage_dbt.mage.gateway.headers import SECRET
 
 ANSWER_SECONDS = 4.0
 
@@ -32,7 +32,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def answers(name: str) -> str:
-    """What is wrong with the process of that name; empty when nothing is."""
+    """What is wrong with the program of that name; empty when it answers."""
     headers = {}
     if name == "runner":
         connection: http.client.HTTPConnection = _UnixConnection(HOME.runner_socket)
@@ -41,7 +41,7 @@ def answers(name: str) -> str:
         port = int(os.environ.get("MAGE_PORT") or 6789)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
         path = "/api/statuses"
-        if HOME.runner_to_mage_secret.exists():  # with a login on Mage answers nobody without it
+        if HOME.runner_to_mage_secret.exists():  # with a login Mage answers nobody without it
             headers[SECRET] = HOME.runner_to_mage_secret.read_text().strip()
     try:
         connection.request("GET", path, headers=headers)
@@ -53,7 +53,7 @@ def answers(name: str) -> str:
         connection.close()
     if status != 200:
         return f"{name} answers {status}"
-    # Mage says so with a 200 while it makes its database.
+    # While Mage creates its database, it answers 200 with an error.
     return f"{name} answers with an error" if b'"error"' in begin else ""
 
 

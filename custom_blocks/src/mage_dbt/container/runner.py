@@ -8,10 +8,10 @@ from typing import NoReturn
 from mage_dbt import container
 from mage_dbt.container.databases import url_of
 from mage_dbt.home import Home
+from mage_dbt.launcher import programs
+from mage_dbt.launcher.postgres import Postgres
+from mage_dbt.launcher.programs import Databases
 from mage_dbt.settings import Settings
-from mage_dbt.workspace import programs
-from mage_dbt.workspace.postgres import Postgres
-from mage_dbt.workspace.programs import Databases
 
 
 def become() -> NoReturn:
@@ -23,8 +23,8 @@ def become() -> NoReturn:
         warehouse = postgres.warehouse_environment()
     ledger = url_of("runner", settings, home)
     program = programs.runner(settings, home, Databases("", ledger, warehouse))
-    os.chdir(program.order.directory)
-    os.execve(program.order.command[0], program.order.command, program.environment)
+    os.chdir(program.launch.directory)
+    os.execve(program.launch.command[0], program.launch.command, program.environment)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Who somebody is and what that lets them do. Standard library only: Mage's process asks too."""
+"""Who calls, and which role that gives. It imports only what Mage has too."""

@@ -1,4 +1,4 @@
-"""Which of the identity provider's groups give which role."""
+"""Roles by the identity provider's groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Groups:
 
     @classmethod
     def of(cls, settings: Settings) -> Groups:
-        """As the settings have them."""
+        """The groups in the settings."""
         return cls(
             {
                 Role.VIEWER: frozenset(settings.login_viewer_groups),
@@ -28,6 +28,6 @@ class Groups:
         )
 
     def role(self, groups: Iterable[str]) -> Role | None:
-        """The highest role that one of `groups` gives; None when none gives any."""
+        """The highest role that `groups` give; None when they give none."""
         given = frozenset(groups)
         return max((role for role, names in self.of_role.items() if names & given), default=None)

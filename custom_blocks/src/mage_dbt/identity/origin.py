@@ -1,4 +1,4 @@
-"""A browser's call is for this workspace, and from one of its own pages."""
+"""Checks that a browser's call is for this workspace, and from one of its own pages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ READING = ("GET", "HEAD")
 
 
 def refuse_other_page(values: Values, method: str, host: str, origin: str, page: bool) -> None:
-    """Raises Forbidden unless the call is for `host`, and from a page of `origin` if from one.
+    """Raises Forbidden unless the call is for `host`, and, when a page makes it, from `origin`.
 
-    The host stops a name that an attacker points at this machine; the Origin, which a browser sends
-    with every web socket and with whatever is not a plain GET, stops a page of somebody else's. A
-    plain GET that another page makes (an image, a script) has no Origin; browsers tell it by
-    `Sec-Fetch-Site`. A link to a `page` may stand anywhere: that is one that opens in the window.
+    The host check stops a name that an attacker points at this machine. The Origin stops other
+    pages: a browser sends it with every web socket and with every method but GET. A plain GET of
+    another page (an image, a script) has no Origin, and browsers mark it by `Sec-Fetch-Site`. When
+    `page` is true, any page may link to the address: it opens in the window.
     """
     hosts, origins = values("Host"), values("Origin")
     if len(hosts) != 1 or hosts[0].lower() != host.lower():
@@ -28,7 +28,7 @@ def refuse_other_page(values: Values, method: str, host: str, origin: str, page:
             f"Only the pages of {origin} may.",
         )
     site, mode, dest = (
-        ",".join(values(f"Sec-Fetch-{one}")).lower() for one in ("Site", "Mode", "Dest")
+        ",".join(values(f"Sec-Fetch-{name}")).lower() for name in ("Site", "Mode", "Dest")
     )
     reads = method in READING
     ours = site in ("", "same-origin") or (reads and site == "none")  # none: a typed address

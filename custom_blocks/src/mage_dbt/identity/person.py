@@ -1,7 +1,7 @@
-"""The person, or the machine, that the proxy has let in, read from the headers it sets.
+"""The signed-in person or machine, read from the headers that the proxy sets.
 
-The headers are believed only beside the proxy's secret, which nobody outside has. Whatever of them
-comes from outside the proxy takes away before it sets its own.
+The headers count only beside the proxy's secret, which nobody outside has. The proxy removes these
+headers from what comes from outside before it sets its own.
 """
 
 from __future__ import annotations
@@ -21,35 +21,37 @@ PROXY_SECRET = "X-Workspace-Proxy"
 
 EMAIL = "X-Forwarded-Email"
 GROUPS = "X-Forwarded-Groups"
-"""Each group as `Basic` and the base64 of `<group>:<the proxy's secret>`. The proxy joins what it
-tells with commas, and a group's name may hold some: as plain text, one called `a,owners` would make
-its members owners."""
+"""Each group as `Basic` and the base64 of `<group>:<the proxy's secret>`.
+
+The proxy joins groups with commas, and a group's name may have a comma. As plain text, a group
+`a,owners` would make its members owners.
+"""
 
 NAME = re.compile(r"[!-~]{1,254}")
-"""What an e-mail address or a subject may consist of here: it is shown, logged and kept."""
+"""The characters of an e-mail address or a subject, which is shown, logged and kept."""
 
 PERSONS_NAME = re.compile(r"[^@\s]+@[^@\s]+")
 
 OURS = "@workspace.invalid"
-"""The addresses of the workspace itself where Mage wants a user; nobody's at any provider."""
+"""The domain of the workspace's own users in Mage. No identity provider has such an address."""
 
 Values = Callable[[str], Sequence[str]]
-"""Gives every value of a request's header of that name."""
+"""Returns all values of a request's header, by its name."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is signed in, by e-mail address (a machine: by what its token calls it)."""
+    """Somebody who is signed in. The name is an e-mail address; a machine's is in its token."""
 
     name: str
     role: Role
 
     @classmethod
     def read(cls, values: Values, secret: str, groups: Groups, machine: bool = False) -> Person:
-        """Who a request is from.
+        """The person who sends a request.
 
-        Raises Unauthorized without the right `secret`, Forbidden for somebody without a name or a
-        role.
+        Raises Unauthorized without the right `secret`, and Forbidden for a person without a usable
+        name or without a role.
         """
         if not is_secret(values(PROXY_SECRET), secret):
             raise Unauthorized("Nobody is signed in.", "Come through the workspace's login.")
@@ -72,18 +74,22 @@ class Person:
         return cls(name, role)
 
 
+RUNNER = Person(f"runner{OURS}", Role.OWNER)
+"""The workspace's own runner, where Mage wants a user."""
+
+
 def is_secret(given: Sequence[str], secret: str) -> bool:
-    """Whether exactly one value is given and it is the secret; takes the same time for any."""
-    told = given[0] if len(given) == 1 else ""
-    right = hmac.compare_digest(told.encode("utf-8", "replace"), secret.encode())
+    """Whether exactly one value is given and it is the secret, in constant time."""
+    value = given[0] if len(given) == 1 else ""
+    right = hmac.compare_digest(value.encode("utf-8", "replace"), secret.encode())
     return right and len(given) == 1 and secret != ""
 
 
 def _groups(values: Sequence[str], secret: str) -> list[str]:
-    """The groups in repeated headers and comma lists; what the proxy does not write is none."""
+    """The groups in repeated headers and comma lists; a text that is not the proxy's is none."""
     found = []
-    for one in ",".join(values).split(","):
-        kind, _, encoded = one.strip().partition(" ")
+    for item in ",".join(values).split(","):
+        kind, _, encoded = item.strip().partition(" ")
         try:
             group = base64.b64decode(encoded, validate=True).decode()
         except ValueError:  # no base64, or no UTF-8

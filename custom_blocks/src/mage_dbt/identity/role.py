@@ -1,4 +1,4 @@
-"""The four roles, from the least to the most; each may whatever the ones before it may."""
+"""The four roles in rising order. Each may do everything that a lower role may."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Role(IntEnum):
-    """Compare them: `role >= Role.ANALYST`."""
+    """A role; compare roles as in `role >= Role.ANALYST`."""
 
     VIEWER = 1
     ANALYST = 2
@@ -18,5 +18,5 @@ class Role(IntEnum):
 
     @classmethod
     def named(cls, word: str) -> Role | None:
-        """The role of this name, as `str` gives it."""
-        return next((one for one in cls if str(one) == word), None)
+        """The role of this name, as `str` returns it; None for another word."""
+        return next((role for role in cls if str(role) == word), None)

@@ -1,23 +1,24 @@
-"""Reading and writing what the ledger keeps of alerts."""
+"""The ledger's tables of alerts: what was alerted, and each attempt to deliver it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
-from mage_dbt.alerts.message import Kind, Message
 from mage_dbt.ledger.ledger import Ledger
-from mage_dbt.run import Run
+from mage_dbt.ledger.sql import FINAL_STATES
+from mage_dbt.model import codec
+from mage_dbt.model.alert import DeliveryState, Kind, Message, Sent
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import Run
 
-ENDED = """
+ENDED = f"""
 select run, min(at) as at
 from ledger.event
-where kind = 'state' and at > %s and data ->> 'state' in ('Success', 'Error', 'Cancelled')
+where kind = 'state' and at > %s and data ->> 'state' in {FINAL_STATES}
 group by run
 order by 2, 1
 """
@@ -35,57 +36,72 @@ select id from back order by steps desc limit 1
 
 INSERT_ALERT = """
 insert into ledger.alert (key, at, kind, run, story, title, body, channels)
-values (%(key)s, %(at)s, %(kind)s, %(run)s, %(story)s, %(title)s, %(body)s, %(channels)s)
+values (%(key)s, %(at)s, %(kind)s, %(run)s, %(root)s, %(title)s, %(body)s, %(channels)s)
 on conflict (key) do nothing
 returning key
 """
 
-INSERT_DELIVERY = """
+INSERT_ATTEMPT = """
 insert into ledger.alert_delivery (alert, at, channel, label, outcome, detail, seconds)
 values (%(alert)s, now(), %(channel)s, %(label)s, %(outcome)s, %(detail)s, %(seconds)s)
 """
 
+LAST_SENT = """
+select alert.at, alert.kind, alert.title, alert.run, coalesce(tried.label, '') as channel,
+    coalesce(tried.outcome, '') as outcome, coalesce(tried.detail, '') as detail,
+    tried.at as tried_at
+from (select * from ledger.alert order by at desc, key limit %s) as alert
+left join lateral (
+    select distinct on (channel) * from ledger.alert_delivery as attempt
+    where attempt.alert = alert.key order by channel, seq desc
+) as tried on true
+order by alert.at desc, alert.key, channel
+"""
+
 PENDING = """
-select told.*, meant.channel
-from ledger.alert as told cross join lateral unnest(told.channels) as meant (channel)
+select alert.*, channel.digest as channel
+from ledger.alert cross join lateral unnest(alert.channels) as channel (digest)
 where not exists (
-    select from ledger.alert_delivery as tried
-    where tried.alert = told.key and tried.channel = meant.channel and tried.outcome <> 'failed'
+    select from ledger.alert_delivery as attempt
+    where attempt.alert = alert.key and attempt.channel = channel.digest
+        and attempt.outcome <> 'failed'
 )
-order by told.at, told.key
+order by alert.at, alert.key
 """
 
 HOW_ASKED = ["cause", "caller", "why", "key", "mage_run", "keep_views", "digest", "wait_for_commit"]
-"""Fields of a request that do not say what is asked for."""
+"""Fields of a request that do not change what it asks for; `Request.same_work` ignores the same."""
 
-TROUBLES = """
-with told as (
-    select alert.run, alert.story, root.request - %(how)s::text[] as asked, root.target, ended.at,
-        alert.channels <> '{}' as heard
+OPEN_FAILURES = f"""
+with failure as (
+    select alert.run, alert.story as root, root.request - %(how)s::text[] as asked, root.target,
+        ended.at, alert.channels <> '{{}}' as had_channels
     from ledger.alert
     join ledger.run as root on root.id = alert.story
     join ledger.event as ended on ended.run = alert.run and ended.kind = 'state'
-        and ended.data ->> 'state' in ('Success', 'Error', 'Cancelled')
+        and ended.data ->> 'state' in {FINAL_STATES}
     where alert.kind = 'failure' and ended.at < %(at)s
 ),
 last as (
-    select distinct on (asked, target) * from told order by asked, target, at desc, run desc
+    select distinct on (asked, target) * from failure order by asked, target, at desc, run desc
 )
-select run, story, asked, target, heard from last
+select run, root, asked, target, had_channels from last
 where not exists (
-    select from ledger.alert as over
-    join ledger.event as ended on ended.run = over.run and ended.kind = 'state'
-        and ended.data ->> 'state' in ('Success', 'Error', 'Cancelled')
-    where over.key = 'recovery:failure:' || last.run and ended.at < %(at)s
+    select from ledger.alert as recovery
+    join ledger.event as ended on ended.run = recovery.run and ended.kind = 'state'
+        and ended.data ->> 'state' in {FINAL_STATES}
+    where recovery.key = 'recovery:failure:' || last.run and ended.at < %(at)s
 )
 order by at desc, run desc
 limit %(most)s
 """
-"""The last failure that was told of each request, unless it was over, as it stood at a time: so a
-runner that looks back again finds what the one before it found."""
+"""For each request the last failure with an alert, unless it had recovered, as it stood at a time.
 
-MOST_TROUBLES = 50
-"""The newest that are looked at when a run ends."""
+So a runner that looks back again finds what the runner before it found.
+"""
+
+MOST_OPEN_FAILURES = 50
+"""The newest ones that are checked when a run ends."""
 
 UNREPAIRED = """
 select substr(key, length('broken:') + 1) as sha, body, (
@@ -100,7 +116,7 @@ where kind = 'broken' and at > coalesce(
 order by at, key
 """
 
-BEGUN = """
+FIRST_EVENT = """
 select least(
     (select min(asked_at) from ledger.run), (select min(at) from ledger.commit_event)
 ) as at
@@ -109,62 +125,71 @@ select least(
 
 @dataclass(frozen=True)
 class Alert:
-    """One event that is told, and the digests of the channels it is meant for."""
+    """One alert. `key` names the event, and an event has one alert.
+
+    `root` is the run that `run` goes back to by reruns. `channels` are the digests of the channels
+    that it goes to; a `silent` one goes to none, because the message of another one says it too.
+    """
 
     key: str
     at: datetime
     message: Message
     run: str | None = None
-    story: str | None = None
+    root: str | None = None
     channels: tuple[str, ...] = ()
+    silent: bool = False
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """A failure that was told last of one request."""
+class OpenFailure:
+    """The last failure of a request that had an alert and has not recovered.
+
+    `root` is the run that `run` goes back to by reruns, `asked` what its request asks for.
+    `had_channels` says whether the alert went to any channel.
+    """
 
     run: str
-    story: str
-    """The run that it goes back to."""
-    asked: Mapping[str, Any]
+    root: str
+    asked: Request
     target: str
-    heard: bool
-    """Whether there was anybody to be told."""
+    had_channels: bool
 
     def same_request(self, root: Run) -> bool:
-        """Whether it is of what `root` asked for."""
-        asked = {name: value for name, value in root.request.items() if name not in HOW_ASKED}
-        return (asked, root.target) == (self.asked, self.target)
+        """Whether the run `root` was asked for the same."""
+        return root.target == self.target and root.request.same_work(self.asked)
 
 
 @dataclass(frozen=True)
-class Unrepaired:
-    """A commit that was told as broken; `sha` ends in `:machine` where the machine was to blame."""
+class UnrepairedCommit:
+    """A broken commit that had an alert.
+
+    `sha` ends in `:machine` when the machine was to blame. `message` is the whole error; None when
+    no commit is to blame.
+    """
 
     sha: str
     body: str
     message: str | None
-    """All that was said of it; None where no commit is to blame."""
 
     def same_reason(self, message: str, body: str, sha: str) -> bool:
-        """Whether another commit is broken for the same reason, so that there is nothing new."""
+        """Whether another commit is broken for the same reason, so that an alert has no news."""
         before, now = (self.message, message) if self.message else (_why(self.body), _why(body))
         return _without_sha(before, self.sha) == _without_sha(now, sha)
 
 
-class AlertBook:
+class AlertLedger:
     """The alerts in one ledger. Every method raises LedgerUnreachable while it is away."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._connection = ledger._connection  # the same pool, and the same error when it is away
+        self._connection = ledger.connection  # the same pool and the same errors
 
     def ended_since(self, moment: datetime) -> list[str]:
-        """Runs that came to their end after that, in that order."""
+        """Ids of the runs that ended after `moment`, in that order."""
         with self._connection() as connection:
             return [row["run"] for row in connection.execute(ENDED, [moment]).fetchall()]
 
     def known(self, keys: Iterable[str]) -> set[str]:
-        """Which of these events have been told already."""
+        """Those of the keys that have an alert."""
         with self._connection() as connection:
             rows = connection.execute(
                 "select key from ledger.alert where key = any(%s)", [list(keys)]
@@ -172,42 +197,34 @@ class AlertBook:
         return {row["key"] for row in rows}
 
     def root(self, run: str) -> str:
-        """The run that this one goes back to by reruns; itself when it is none."""
-        return self._one(ROOT, run) or run
+        """The run that this one goes back to by reruns; the run itself when it is no rerun."""
+        return self._value(ROOT, run) or run
 
-    def troubles(self, at: datetime) -> list[Trouble]:
-        """What had been told as failed before that time and was not over, newest first."""
-        values = {"how": HOW_ASKED, "at": at, "most": MOST_TROUBLES}
+    def open_failures(self, at: datetime) -> list[OpenFailure]:
+        """The failures that were open at that time, newest first."""
+        values = {"how": HOW_ASKED, "at": at, "most": MOST_OPEN_FAILURES}
         with self._connection() as connection:
-            rows = connection.execute(TROUBLES, values).fetchall()
-        return [Trouble(**row) for row in rows]
+            rows = connection.execute(OPEN_FAILURES, values).fetchall()
+        return [OpenFailure(**row | {"asked": Request.from_json(row["asked"])}) for row in rows]
 
-    def unrepaired(self) -> list[Unrepaired]:
-        """Commits that were told as broken, without a word since that the branch is whole again,
-        oldest first."""
+    def unrepaired_commits(self) -> list[UnrepairedCommit]:
+        """The broken commits with an alert since the branch was last repaired, oldest first."""
         with self._connection() as connection:
-            return [Unrepaired(**row) for row in connection.execute(UNREPAIRED).fetchall()]
+            return [UnrepairedCommit(**row) for row in connection.execute(UNREPAIRED).fetchall()]
 
-    def begun(self) -> datetime | None:
-        """When the first thing happened that the ledger knows of."""
-        found: datetime | None = self._one(BEGUN)
+    def first_event(self) -> datetime | None:
+        """When the first thing happened that the ledger knows; None in an empty ledger."""
+        found: datetime | None = self._value(FIRST_EVENT)
         return found
 
-    def pipeline(self, mage_run: int) -> str | None:
-        """The name of a Mage pipeline run's pipeline, from Mage's own table; None without one."""
-        try:
-            return self._one("select pipeline_uuid from mage.pipeline_run where id = %s", mage_run)
-        except psycopg.Error:  # no such table yet, or another in another version of Mage
-            return None
-
     def add(self, alert: Alert) -> bool:
-        """Writes down that this is told; False when it was already."""
+        """Writes an alert; False when its key has one already."""
         values = {
             "key": alert.key,
             "at": alert.at,
             "kind": alert.message.kind,
             "run": alert.run,
-            "story": alert.story,
+            "root": alert.root,
             "title": alert.message.title,
             "body": alert.message.body,
             "channels": list(alert.channels),
@@ -215,8 +232,14 @@ class AlertBook:
         with self._connection() as connection:
             return connection.execute(INSERT_ALERT, values).fetchone() is not None
 
+    def last_sent(self, limit: int = 20) -> list[Sent]:
+        """The last alerts, the newest first, with the last attempt on each channel."""
+        with self._connection() as connection:
+            rows = connection.execute(LAST_SENT, [limit]).fetchall()
+        return [codec.read(Sent, row) for row in rows]
+
     def pending(self) -> list[tuple[Alert, str]]:
-        """Alerts with a channel on which they have not come to an end yet, oldest first."""
+        """Alerts whose delivery to a channel has no end yet, with the channel, oldest first."""
         with self._connection() as connection:
             rows = connection.execute(PENDING).fetchall()
         return [
@@ -234,10 +257,16 @@ class AlertBook:
             for row in rows
         ]
 
-    def tried(
-        self, alert: str, channel: str, label: str, outcome: str, detail: str, seconds: float
+    def add_attempt(
+        self,
+        alert: str,
+        channel: str,
+        label: str,
+        outcome: DeliveryState,
+        detail: str,
+        seconds: float,
     ) -> None:
-        """Writes down one try; `outcome` is delivered, failed (tried again) or not delivered."""
+        """Writes an attempt to deliver an alert to a channel."""
         values = {
             "alert": alert,
             "channel": channel,
@@ -247,9 +276,9 @@ class AlertBook:
             "seconds": round(seconds, 3),
         }
         with self._connection() as connection:
-            connection.execute(INSERT_DELIVERY, values)
+            connection.execute(INSERT_ATTEMPT, values)
 
-    def _one(self, query: str, *values: Any) -> Any:
+    def _value(self, query: str, *values: Any) -> Any:
         with self._connection() as connection:
             row = connection.execute(query, values).fetchone()
         return next(iter(row.values())) if row else None

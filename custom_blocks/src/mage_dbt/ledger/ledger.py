@@ -1,8 +1,10 @@
-"""Reading and writing the ledger. Rows are only ever added."""
+"""Reads and writes the ledger. Rows are only added."""
 
 from __future__ import annotations
 
 import logging
+import select
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,58 +13,77 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from mage_dbt.base.tool_command import tool_command
 from mage_dbt.errors import LedgerUnreachable, NotFound, RequestError
 from mage_dbt.ledger import run_node
 from mage_dbt.ledger.listing import RunFilter
 from mage_dbt.ledger.run_node import RunNode
-from mage_dbt.ledger.text import keep_storable
-from mage_dbt.parse_warnings import ParseWarnings
-from mage_dbt.plan import Plan, PlannedNode
-from mage_dbt.request import Request
-from mage_dbt.run import PASSED, RUN_ID, Event, EventKind, NodeResult, Run, RunState
-from mage_dbt.windows import Filled
+from mage_dbt.ledger.sql import (
+    DISCARDED,
+    FINAL_STATES,
+    HEAD,
+    OF_PLAN,
+    RESULT,
+    RUN_HEAD,
+    STORY_IDS,
+    UNFINISHED,
+    keep_storable,
+    plan_of,
+    steps_of,
+)
+from mage_dbt.model.failure import failure_of
+from mage_dbt.model.plan import Plan, PlannedNode
+from mage_dbt.model.request import Request
+from mage_dbt.model.run import PASSED, RUN_ID, Event, EventKind, NodeResult, Run, RunState
+from mage_dbt.model.status import LastBrokenCommit
+from mage_dbt.model.windows import Filled
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
-"""How long a caller waits for a connection before it is told that PostgreSQL does not answer."""
+"""How long a caller waits for a connection before LedgerUnreachable."""
+
+ANSWER_SECONDS = 5.0
+"""How long a connection has to answer that it is well. A server that hangs keeps it open."""
 
 REFUSED = (psycopg.DataError, psycopg.errors.ProgramLimitExceeded)
-"""PostgreSQL answers, and does not take a value."""
+"""The errors by which PostgreSQL refuses a value."""
+
+NOT_THERE = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InsufficientPrivilege,
+)
+"""What PostgreSQL answers to a query on tables that are not there, or look different."""
 
 LONGEST_WORD = 500
-"""Characters of an id, a name or a status in an event that PostgreSQL does not take."""
+"""Characters of a value that is kept of an event which PostgreSQL refuses."""
 
 RECONNECT_SECONDS = 2.0
-"""The pool's tries to connect are further and further apart, up to minutes; after this long it
-gives up, and whoever asks next has it try at once. The runner asks every second."""
+"""The pool's attempts to connect are at growing intervals, up to minutes. After this long it gives
+up, and the next caller makes it try at once. The runner calls every second."""
 
-RUN = """
-select
-    run_now.*,
-    coalesce(results.nodes, '[]'::jsonb) as nodes,
-    plan.notes,
-    plan.parse_warnings,
-    coalesce(plan.counted, jsonb_array_length(run_now.planned)) as planned_nodes
-from ledger.run_now
+RUN = f"""
+select{HEAD},
+    coalesce(results.nodes, '[]'::json) as nodes,
+    coalesce(plan.names, '[]'::jsonb) as planned,{OF_PLAN},
+    coalesce(steps.refresh, '[]'::jsonb) as refresh
+from ledger.run_now{plan_of("run_now.id")}{steps_of("run_now.id")}
 left join lateral (
-    select
-        data -> 'notes' as notes,
-        data -> 'parse_warnings' as parse_warnings,
-        (data -> 'counted')::int as counted
-    from ledger.event
-    where event.run = run_now.id and kind = 'plan' order by seq desc limit 1
-) as plan on true
-left join lateral (
-    select jsonb_agg(to_jsonb(node_result) - 'run' - 'at' order by node_result.at) as nodes
-    from ledger.node_result where node_result.run = run_now.id
+    -- json and not jsonb, which takes four times as long to make: a run may have 15,000 nodes.
+    select json_agg(by_time) as nodes
+    from (
+        select{RESULT}
+        from ledger.node_result where node_result.run = run_now.id
+        order by node_result.at
+    ) as by_time
 ) as results on true
 """
 
-LAST_MORNING_SUCCESS = """
+LAST_DAILY_BUILD_SUCCESS = """
 with recursive story as (
     select id from ledger.run where morning is not null
     union
@@ -86,26 +107,34 @@ on conflict (idempotency_key) do nothing
 returning id
 """
 
-INSERT_EVENT = """
+# Who follows a run reads on after the last number it saw. So no event of a run may come to light
+# with a smaller number than one that was read: whoever adds some waits for who adds others.
+INSERT_EVENTS = """
+with alone as materialized (
+    select pg_advisory_xact_lock(hashtextextended(%(run)s, 0))
+)
 insert into ledger.event (run, at, kind, data, line)
-values (%(run)s, %(at)s, %(kind)s, %(data)s, %(line)s)
+select %(run)s, at, kind, data, line
+from alone cross join rows from (
+    json_to_recordset(%(events)s) as (at timestamptz, kind text, data jsonb, line int)
+) with ordinality as given (at, kind, data, line, place)
+order by place
 on conflict do nothing
-returning seq
 """
 
-INSERT_NODE = """
+INSERT_NODES = """
 insert into ledger.node_result (
-    run, node, at, name, type, status, seconds, rows, message, because, relation, materialized
-) values (
-    %(run)s, %(node)s, %(at)s, %(name)s, %(type)s, %(status)s, %(seconds)s, %(rows)s, %(message)s,
-    %(because)s, %(relation)s, %(materialized)s
+    run, node, at, name, type, status, seconds, rows, message, because, relation, materialized,
+    sqlstate, signature
+)
+select
+    %(run)s, node, at, name, type, status, coalesce(seconds, 0), rows, message, because, relation,
+    materialized, sqlstate, signature
+from json_to_recordset(%(results)s) as given (
+    node text, at timestamptz, name text, type text, status text, seconds float8, rows bigint,
+    message text, because text, relation text, materialized text, sqlstate text, signature text
 )
 on conflict (run, node) do nothing
-"""
-
-INSERT_MAGE_EVENT = """
-insert into ledger.event (run, at, kind, data) values (%s, now(), %s, %s)
-on conflict do nothing
 """
 
 INSERT_COMMIT = """
@@ -115,36 +144,30 @@ values (now(), %s, %s, %s, %s, %s, %s)
 
 
 STORY = (
-    """
-with recursive up as (
-    select id, follows from ledger.run where id = %(run)s
-    union
-    select run.id, run.follows from ledger.run join up on run.id = up.follows
-), down as (
-    select id from up where follows is null
-    union
-    select run.id from ledger.run join down on run.follows = down.id
-)
-"""
+    STORY_IDS
     + RUN
     + " where run_now.id in (select id from down) order by run_now.asked_at, run_now.id"
 )
 
-LAST_FULL_BUILD = """
-where run_now.id = (
-    select id from ledger.run
-    where morning is not null or (
+STORY_HEADS = STORY_IDS + RUN_HEAD + "where id in (select id from down) order by asked_at, id"
+
+IS_FULL_BUILD = """(
+    morning is not null or (
         operation = 'build'
         and request -> 'select' = '[]' and request -> 'exclude' = '[]'
         and coalesce(request -> 'models', '[]') = '[]'
         and coalesce(request ->> 'event_time_start', '') = ''
         and request -> 'variables' = '{}'
     )
-    order by asked_at desc, id desc
-    limit 1
+)"""
+"""The same as `Run.is_full_build`."""
+
+LAST_FULL_BUILD = f"""
+{RUN_HEAD}
+where id = (
+    select id from ledger.run where {IS_FULL_BUILD} order by asked_at desc, id desc limit 1
 )
 """
-"""The same as `Run.builds_everything` tells."""
 
 LATEST = """
 select distinct on (node) node, node_result.name, status, at, run, because, caller
@@ -154,18 +177,22 @@ where run.id = any(%(runs)s) and node_result.at >= %(since)s
 order by node, status = 'skipped', at desc
 """
 
-ASKED_SINCE = """
+ASKED_SINCE = f"""
 with recursive up as (
     select id as run, follows, request from ledger.run
     where target = %(target)s and id in (
         select run from ledger.node_result where at >= %(since)s
     )
+    and not {DISCARDED}
     union all
     select up.run, run.follows, run.request from up join ledger.run on run.id = up.follows
 )
 select run, request from up where follows is null
 """
-"""Of each run what was asked for; of a rerun what was asked for at first."""
+"""The request of each run; for a rerun that of its root.
+
+Left out are discarded runs: their results changed nothing that people read.
+"""
 
 FILLED = """
 select distinct on (run, node) run, data ->> 'node' as node, at, kind, data -> 'batches' as batches
@@ -178,31 +205,34 @@ order by run, node, seq desc
 """
 
 ESTIMATES = r"""
-select node, percentile_cont(0.5) within group (order by seconds) as seconds
-from (
-    select node, seconds, row_number() over (partition by node order by at desc) as place
+select wanted.node, percentile_cont(0.5) within group (order by last.seconds) as seconds
+from unnest(%(nodes)s::text[]) as wanted (node)
+cross join lateral (
+    select seconds
     from ledger.node_result
     join ledger.run on run.id = node_result.run
     cross join lateral (select coalesce(run.request ->> 'command', '') as text) as command
-    where node = any(%(nodes)s) and status = any(%(passed)s) and run.target = %(target)s
+    where node = wanted.node and status = any(%(passed)s) and run.target = %(target)s
+        and run.operation <> 'undo_refresh'
         and command.text !~ '^\s*(dbt\s+)?compile|--empty'
         and (
             node <> all(%(incremental)s)
             or (run.operation = 'full_refresh' or command.text like '%%--full-refresh%%')
                 = %(full_refresh)s
         )
+    order by at desc
+    limit %(last)s
 ) as last
-where place <= %(last)s
-group by node
+group by wanted.node
 """
 
 ESTIMATED_FROM = 9
-"""Results of a node whose median is its estimate: enough that one odd one does not count."""
+"""The number of results whose median is a node's estimate, so that one outlier does not count."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The last thing that is known of a node."""
+    """The last result of a node."""
 
     node: str
     name: str
@@ -225,7 +255,7 @@ class SeenPlan:
 
 @dataclass(frozen=True)
 class NewRun:
-    """What is known of a run when it is asked for."""
+    """A run at the time of its request."""
 
     id: str
     asked_at: datetime
@@ -240,17 +270,55 @@ class NewRun:
     late_seconds: int
 
 
+EVENTS_AT_ONCE = 1000
+"""Events of a run that are added in one transaction, at most."""
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event that is to be added to a run."""
+
+    at: datetime
+    kind: EventKind
+    data: Mapping[str, Any]
+    line: int | None = None
+    """Of the worker's file, below 0 for what it lacks: an event with one is added at most once,
+    however often it comes."""
+
+
 @dataclass(frozen=True)
 class Unrecorded:
-    """A run that is not seen in Mage yet."""
+    """A run that Mage does not show yet."""
 
     id: str
     asked_at: datetime
     request: Request
 
 
+def require_answer(connection: psycopg.Connection[Any]) -> None:
+    """Raises OperationalError unless the server answers on the connection soon.
+
+    The pool's own check waits without an end for a server that hangs.
+    """
+    wire = connection.pgconn
+    wire.send_query(b"")
+    wire.flush()
+    answer = select.poll()  # `select.select` takes no descriptor above 1023
+    answer.register(wire.socket, select.POLLIN)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while wire.is_busy():
+        left = deadline - time.monotonic()
+        if left <= 0 or not answer.poll(left * 1_000):
+            connection.close()
+            raise psycopg.OperationalError(f"no answer within {ANSWER_SECONDS:.0f} s")
+        wire.consume_input()
+    while (result := wire.get_result()) is not None:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.OperationalError(result.get_error_message())
+
+
 class Ledger:
-    """One runner's way to the ledger. Every method raises LedgerUnreachable while it is away."""
+    """The ledger. Every method raises LedgerUnreachable while PostgreSQL is away."""
 
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
@@ -260,7 +328,7 @@ class Ledger:
             max_size=10,
             open=False,
             timeout=CONNECT_SECONDS,
-            check=ConnectionPool.check_connection,
+            check=require_answer,
             configure=keep_storable,
             reconnect_timeout=RECONNECT_SECONDS,
             kwargs={
@@ -277,7 +345,8 @@ class Ledger:
         self._pool.close()
 
     @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    def connection(self) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        """One transaction, for the statements of this room."""
         try:
             with self._pool.connection() as connection:
                 yield connection
@@ -286,8 +355,15 @@ class Ledger:
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise LedgerUnreachable(
                 f"PostgreSQL, which holds the ledger, does not answer: {error}".strip(),
-                "It is tried again; `mage-dbt status` shows whether it is back.",
+                f"It is tried again; `{tool_command('status')}` shows whether it is back.",
             ) from error
+
+    def rows(
+        self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[dict[str, Any]]:
+        """What a statement of this room returns; without `values` a `%` stands for itself."""
+        with self.connection() as connection:
+            return connection.execute(query.encode(), values or None).fetchall()
 
     def add_run(self, new: NewRun) -> tuple[str, bool]:
         """Adds the run, Queued, unless its key is taken: then gives the run that has the key.
@@ -314,16 +390,10 @@ class Ledger:
             "morning": new.morning,
             "late_seconds": new.late_seconds,
         }
-        with self._connection() as connection:
+        with self.connection() as connection:
             if connection.execute(INSERT_RUN, values).fetchone():
-                self._event(
-                    connection,
-                    new.id,
-                    new.asked_at,
-                    EventKind.STATE,
-                    {"state": RunState.QUEUED},
-                    None,
-                )
+                queued = NewEvent(new.asked_at, EventKind.STATE, {"state": RunState.QUEUED})
+                _add_events(connection, new.id, [queued])
                 return new.id, True
             found = connection.execute(
                 "select id from ledger.run where idempotency_key = %s", [new.key]
@@ -332,81 +402,89 @@ class Ledger:
             return found["id"], False
 
     def state(self, run: str, state: RunState, detail: str = "") -> None:
-        """The run is in `state` from now on."""
-        told = {"state": state, "detail": detail}
-        self.event(run, datetime.now(UTC), EventKind.STATE, told)
+        """Adds the run's new state."""
+        data = {"state": state, "detail": detail}
+        self.event(run, datetime.now(UTC), EventKind.STATE, data)
 
     def event(
-        self, run: str, at: datetime, kind: str, data: Mapping[str, Any], line: int | None = None
-    ) -> None:
-        """Adds one event of an EventKind; with `line`, at most once however often it is called.
-
-        One that PostgreSQL does not take (a number that is too large, say) is kept without what it
-        says beyond its words: that is this event's trouble, and not its run's.
-        """
-        try:
-            with self._connection() as connection:
-                self._event(connection, run, at, kind, data, line)
-        except REFUSED as error:
-            log.exception("run %s: an event (%s) is not kept as it is", run, kind)
-            kept = {
-                name: value
-                for name, value in data.items()
-                if isinstance(value, bool | str) and len(str(value)) <= LONGEST_WORD
-            }
-            kept["message"] = f"PostgreSQL does not take what was told of this: {error}"
-            with self._connection() as connection:
-                self._event(connection, run, at, kind, kept, line)
-
-    def _event(
         self,
-        connection: psycopg.Connection[dict[str, Any]],
         run: str,
         at: datetime,
-        kind: str,
+        kind: EventKind,
         data: Mapping[str, Any],
-        line: int | None,
+        line: int | None = None,
     ) -> None:
-        values = {
-            "run": run,
-            "at": at,
-            "kind": EventKind(kind),
-            "data": Jsonb(dict(data)),
-            "line": line,
-        }
-        added = connection.execute(INSERT_EVENT, values).fetchone()
-        if added and kind == EventKind.NODE_FINISHED:
-            result = NodeResult.from_json(data)
-            connection.execute(INSERT_NODE, result.to_json() | {"run": run, "at": at})
+        """Adds one event; with `line` at most once, however often it is called."""
+        self.add_events(run, [NewEvent(at, kind, data, line)])
+
+    def add_events(self, run: str, events: Sequence[NewEvent]) -> None:
+        """Adds events of one run, in their order and in one transaction.
+
+        When PostgreSQL refuses one, for a number that is too large for example, only its short
+        texts are kept: one bad event must not fail its run.
+        """
+        try:
+            with self.connection() as connection:
+                _add_events(connection, run, events)
+        except REFUSED as error:
+            if len(events) > 1:
+                for event in events:
+                    self.add_events(run, [event])
+                return
+            [event] = events
+            log.exception("run %s: an event (%s) is not kept as it is", run, event.kind)
+            kept = {
+                name: value
+                for name, value in event.data.items()
+                if isinstance(value, bool | str) and len(str(value)) <= LONGEST_WORD
+            }
+            kept["message"] = f"PostgreSQL refuses this event: {error}"
+            with self.connection() as connection:
+                _add_events(connection, run, [replace(event, data=kept)])
 
     def events(self, run: str, after: int = 0, limit: int = 1000) -> list[Event]:
-        """The run's events after sequence number `after`, oldest first."""
-        with self._connection() as connection:
+        """The run's events after sequence number `after`, oldest first.
+
+        Those of kinds that this version does not know are left out: no client expects them.
+        """
+        with self.connection() as connection:
             rows = connection.execute(
                 "select seq, at, kind, data from ledger.event where run = %s and seq > %s"
-                " order by seq limit %s",
-                [run, after, limit],
+                " and kind = any(%s) order by seq limit %s",
+                [run, after, list(EventKind), limit],
             ).fetchall()
-        return [Event(**row) for row in rows]
+        return [Event.from_json(row) for row in rows]
 
     def run(self, run: str) -> Run:
         """Raises NotFound."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             row = (
                 connection.execute(RUN + " where run_now.id = %s", [run]).fetchone()
                 if RUN_ID.fullmatch(run)
                 else None
             )
         if row is None:
-            raise NotFound(
-                f"No run {run[:100]!r} in the ledger.", "`mage-dbt runs` lists the last ones."
-            )
-        return _run(row)
+            raise no_run(run)
+        return run_of(row)
+
+    def head(self, run: str) -> Run:
+        """The run without what grows with its nodes. Raises NotFound."""
+        found = self.heads([run]) if RUN_ID.fullmatch(run) else []
+        if not found:
+            raise no_run(run)
+        return found[0]
+
+    def heads(self, runs: Sequence[str]) -> list[Run]:
+        """These runs by time, without what grows with their nodes; those that are there."""
+        if not runs:
+            return []
+        query = RUN_HEAD + "where id = any(%s) order by asked_at, id"
+        return [run_of(row) for row in self.rows(query, [list(runs)])]
 
     def run_with_key(self, key: str) -> Run | None:
-        with self._connection() as connection:
+        with self.connection() as connection:
             row = connection.execute(RUN + " where run_now.idempotency_key = %s", [key]).fetchone()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def runs(self, limit: int = 20, mage_run: int | None = None) -> list[Run]:
         """The newest runs first, without their nodes; `mage_run`: of one Mage pipeline run."""
@@ -415,10 +493,10 @@ class Ledger:
     def page(self, wanted: RunFilter, limit: int) -> list[Run]:
         """The newest of the wanted runs, without their nodes.
 
-        Raises RequestError when the run that it is to go on after is not there.
+        Raises RequestError when the run of `before` is not there.
         """
         values = wanted.given() | {"limit": limit}
-        with self._connection() as connection:
+        with self.connection() as connection:
             if wanted.before is not None:
                 row = connection.execute(
                     "select asked_at from ledger.run where id = %s", [wanted.before]
@@ -429,15 +507,17 @@ class Ledger:
                     )
                 values["before_at"] = row["asked_at"]
             rows = connection.execute(wanted.sql().encode(), values).fetchall()
-        return [_run({**row, "planned": (), "warnings": (), "nodes": ()}) for row in rows]
+        return [run_of(row) for row in rows]
 
     def node(self, run: str, wanted: str) -> RunNode:
         """One node of a run, by unique id or name. Raises NotFound, or RequestError for a name
         that several nodes have."""
         values = {"run": run, "node": wanted}
-        with self._connection() as connection:
-            planned = connection.execute(run_node.PLANNED, values).fetchall()
+        with self.connection() as connection:
+            planned = connection.execute(run_node.PLANNED_AS, values).fetchall()
             results = connection.execute(run_node.RESULTS, values).fetchall()
+            if not planned and not results:  # all of them, for the nearest name
+                planned = connection.execute(run_node.PLANNED, values).fetchall()
             found = run_node.choose(run, wanted, planned, results)
             began = connection.execute(
                 run_node.STARTED, {"run": run, "node": found.node}
@@ -446,61 +526,55 @@ class Ledger:
 
     def unfinished(self) -> list[Run]:
         """Runs without a final state, oldest first."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             rows = connection.execute(
-                RUN + " where run_now.state not in ('Success', 'Error', 'Cancelled')"
-                " order by asked_at, id"
+                RUN + f" where run_now.id = {UNFINISHED} order by asked_at, id"
             ).fetchall()
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def going_on(self, runs: Collection[str]) -> set[str]:
-        """Which of these runs have no final state."""
-        with self._connection() as connection:
+        """Those of the runs without a final state."""
+        with self.connection() as connection:
             rows = connection.execute(
-                "select id from ledger.run_now where id = any(%s)"
-                " and state not in ('Success', 'Error', 'Cancelled')",
+                f"select id from ledger.run_now where id = any(%s) and state not in {FINAL_STATES}",
                 [list(runs)],
             ).fetchall()
         return {row["id"] for row in rows}
 
     def plan(self, run: Run) -> Plan:
-        """What the run was planned to do; without nodes when it never got as far."""
-        with self._connection() as connection:
+        """The run's plan; without nodes when it was never planned."""
+        with self.connection() as connection:
             row = connection.execute(
-                "select data -> 'nodes' as nodes from ledger.event"
+                "select data ->> 'nodes' as nodes from ledger.event"
                 " where run = %s and kind = 'plan' order by seq desc limit 1",
                 [run.id],
             ).fetchone()
-        return Plan(
-            run.commit, tuple(PlannedNode.from_json(one) for one in row["nodes"]) if row else ()
-        )
+        return Plan(run.commit, PlannedNode.all_from_json(row["nodes"]) if row else ())
 
     def forget(self, before: datetime) -> int:
-        """Removes finished runs asked for before that time, with all kept of them; how many."""
-        with self._connection() as connection:
+        """Removes finished runs of before that time with all their rows. Returns their number."""
+        with self.connection() as connection:
             row = connection.execute("select ledger.forget(%s) as runs", [before]).fetchone()
         assert row is not None
         return int(row["runs"])
 
-    def last_broken_commit(self) -> dict[str, Any] | None:
+    def last_broken_commit(self) -> LastBrokenCommit | None:
         """The commit that was last found broken, whether or not it was repaired since."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             row = connection.execute(
                 "select sha, subject, author, message, at from ledger.commit_event"
                 " where state = 'broken' order by seq desc limit 1"
             ).fetchone()
-        return dict(row) | {"at": row["at"].isoformat()} if row else None
+        return LastBrokenCommit(**row) if row else None
 
-    def mage_pipeline(self, mage_run: int) -> str | None:
-        """The pipeline of a Mage pipeline run, from Mage's own table; None when it is not there."""
+    def select(self, query: str, values: Sequence[Any]) -> list[dict[str, Any]] | None:
+        """Rows of a query on somebody else's tables in this database; None when a table or a
+        column of it is not there, or not for this role to read."""
         try:
-            with self._connection() as connection:
-                row = connection.execute(
-                    "select pipeline_uuid from mage.pipeline_run where id = %s", [mage_run]
-                ).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return None  # Mage has not made its database yet
-        return row["pipeline_uuid"] if row else None
+            with self.connection() as connection:
+                return connection.execute(query.encode(), values).fetchall()
+        except NOT_THERE:
+            return None
 
     def answers(self, seconds: float) -> bool:
         """Whether PostgreSQL answers within that time."""
@@ -511,35 +585,60 @@ class Ledger:
             return False
         return True
 
-    def last_morning_success(self) -> datetime | None:
-        """When a morning's build, or a rerun of one, last ended with every node passed."""
-        with self._connection() as connection:
-            row = connection.execute(LAST_MORNING_SUCCESS).fetchone()
+    def last_daily_build_success(self) -> datetime | None:
+        """When a daily build, or a rerun of one, last ended with every node passed."""
+        with self.connection() as connection:
+            row = connection.execute(LAST_DAILY_BUILD_SUCCESS).fetchone()
         return row["finished_at"] if row else None
 
-    def mage_cancelled(self, mage_runs: Sequence[int]) -> dict[int, str]:
-        """Which of these Mage pipeline runs were cancelled, and by whom where Mage knows it (with a
-        login on), from Mage's own table."""
-        with self._connection() as connection:
+    def built_since(self, node: str, since: datetime, without: str) -> list[datetime]:
+        """When runs have built the node since then, oldest first; `without` is no such run."""
+        with self.connection() as connection:
             rows = connection.execute(
-                "select id, coalesce(variables ->> 'cancelled_by', '') as by"
-                " from mage.pipeline_run where id = any(%s)"
-                " and lower(status::text) = 'cancelled'",
-                [list(mage_runs)],
+                "select at from ledger.node_result where node = %s and at > %s and run <> %s"
+                " and status = any(%s) order by at",
+                [node, since, without, sorted(PASSED)],
             ).fetchall()
-        return {row["id"]: row["by"] for row in rows}
+        return [row["at"] for row in rows]
+
+    def decision(self, run: str, by: str, decision: str) -> None:
+        """Keeps what somebody has decided on a run: `swap` or `cancel`."""
+        text = f"Decision by {by}: {decision}."
+        data = {"level": "info", "text": text, "decision": decision, "by": by}
+        self.event(run, datetime.now(UTC), EventKind.LOG, data)
+
+    def swap_decided_by(self, run: str) -> str:
+        """Who was the first to decide that the run swaps; empty while nobody has."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "select data ->> 'by' as by from ledger.event where run = %s and (kind = %s"
+                " or kind = %s and data ->> 'decision' = 'swap') order by seq limit 1",
+                [run, EventKind.SWAP_ASKED, EventKind.LOG],
+            ).fetchone()
+        return (row["by"] or "") if row else ""
+
+    def ask_to_swap(self, run: str, by: str) -> None:
+        """Asks the runner that executes the run, perhaps another, to swap what it holds."""
+        self.event(run, datetime.now(UTC), EventKind.SWAP_ASKED, {"by": by})
+
+    def asked_to_swap(self, runs: Sequence[str]) -> dict[str, str]:
+        """Those of the runs that are to swap what they hold, and who asked for it."""
+        return self._asked(EventKind.SWAP_ASKED, runs)
 
     def ask_to_cancel(self, run: str, by: str) -> None:
-        """For the runner that carries the run, which may be another one."""
+        """Asks the runner that executes the run, perhaps another, to cancel it."""
         self.event(run, datetime.now(UTC), EventKind.CANCEL_ASKED, {"by": by})
 
     def asked_to_cancel(self, runs: Sequence[str]) -> dict[str, str]:
-        """Which of these runs somebody asked another runner to cancel, and who."""
-        with self._connection() as connection:
+        """Those of the runs that are to be cancelled, and by whom."""
+        return self._asked(EventKind.CANCEL_ASKED, runs)
+
+    def _asked(self, kind: EventKind, runs: Sequence[str]) -> dict[str, str]:
+        with self.connection() as connection:
             rows = connection.execute(
                 "select run, min(data ->> 'by') as by from ledger.event"
-                " where run = any(%s) and kind = 'cancel_asked' group by run",
-                [list(runs)],
+                " where run = any(%s) and kind = %s group by run",
+                [list(runs), kind],
             ).fetchall()
         return {row["run"]: row["by"] for row in rows}
 
@@ -547,54 +646,38 @@ class Ledger:
         self, sha: str, subject: str, author: str, state: str, message: str, dbt: str
     ) -> None:
         """A commit became ready, or turned out broken."""
-        with self._connection() as connection:
+        with self.connection() as connection:
             connection.execute(INSERT_COMMIT, [sha, subject, author, state, message, dbt])
 
     def without_mage_run(self, asked_since: datetime) -> list[Unrecorded]:
-        """Runs asked for by the API or the tool that have no Mage pipeline run yet and no note that
-        they get none, oldest first."""
-        with self._connection() as connection:
+        """Runs of the API or the tool without a Mage pipeline run, and without a note that they get
+        none, oldest first."""
+        with self.connection() as connection:
             rows = connection.execute(
                 "select id, asked_at, request from ledger.run"
-                " where asked_at >= %s and cause in ('api', 'tool') and mage_run is null"
+                " where asked_at >= %s and cause in ('api', 'tool', 'page') and mage_run is null"
                 " and not exists ("
                 " select from ledger.event where event.run = run.id and kind = 'mage')"
                 " order by asked_at, id",
                 [asked_since],
             ).fetchall()
         return [
-            Unrecorded(row["id"], row["asked_at"], Request.parse(row["request"])) for row in rows
+            Unrecorded(row["id"], row["asked_at"], Request.from_json(row["request"]))
+            for row in rows
         ]
 
-    def mage_run_made_for(self, run: str, pipeline: str, since: datetime) -> int | None:
-        """The first Mage pipeline run that carries this run's id, from Mage's own table."""
-        with self._connection() as connection:
-            row = connection.execute(
-                "select id from mage.pipeline_run"
-                " where pipeline_uuid = %s and execution_date >= %s and variables ->> 'run' = %s"
-                " order by id limit 1",
-                [pipeline, since, run],
-            ).fetchone()
-        return row["id"] if row else None
-
     def has_mage_run(self, run: str, number: int) -> None:
-        """The run is seen in Mage as this pipeline run. Only the first word on it counts."""
-        with self._connection() as connection:
-            connection.execute(
-                INSERT_MAGE_EVENT, [run, EventKind.MAGE, Jsonb({"mage_run": number})]
-            )
+        """Mage shows the run as this pipeline run. Only the first such event counts."""
+        self.event(run, datetime.now(UTC), EventKind.MAGE, {"mage_run": number})
 
     def has_no_mage_run(self, run: str, message: str) -> None:
-        """The run is not seen in Mage, for this reason, and it is no longer tried."""
-        with self._connection() as connection:
-            connection.execute(
-                INSERT_MAGE_EVENT,
-                [run, EventKind.MAGE, Jsonb({"mage_run": None, "message": message})],
-            )
+        """Mage does not show the run, for this reason, and nobody tries again."""
+        data = {"mage_run": None, "message": message}
+        self.event(run, datetime.now(UTC), EventKind.MAGE, data)
 
     def mage_runs(self, runs: Sequence[str]) -> dict[str, int]:
-        """The Mage pipeline runs of those of `runs` that have one."""
-        with self._connection() as connection:
+        """The Mage pipeline runs of `runs`, where they have one."""
+        with self.connection() as connection:
             rows = connection.execute(
                 "select id, mage_run from ledger.run where id = any(%(runs)s)"
                 " and mage_run is not null union all"
@@ -606,52 +689,57 @@ class Ledger:
         return {row["id"]: row["mage_run"] for row in rows}
 
     def story(self, run: str) -> list[Run]:
-        """The run, what it follows, and all that follows those: oldest first, the root first."""
-        with self._connection() as connection:
+        """The run with its root and all reruns of that, the root first, then by time."""
+        with self.connection() as connection:
             rows = connection.execute(STORY, {"run": run}).fetchall()
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
+
+    def story_heads(self, run: str) -> list[Run]:
+        """The runs of its story without what grows with their nodes, in the same order."""
+        return [run_of(row) for row in self.rows(STORY_HEADS, {"run": run})]
 
     def last_full_build(self) -> Run | None:
-        """The newest build of everything, whoever began it; reruns are not counted."""
-        with self._connection() as connection:
-            row = connection.execute(RUN + LAST_FULL_BUILD).fetchone()
-        return _run(row) if row else None
+        """The newest full build, whoever began it; no reruns. Without what grows with its nodes."""
+        rows = self.rows(LAST_FULL_BUILD)
+        return run_of(rows[0]) if rows else None
 
-    def asked_since(self, target: str, since: datetime) -> dict[str, Mapping[str, Any]]:
-        """By run on the target with results since then, its request; of a rerun the first run's."""
-        with self._connection() as connection:
+    def asked_since(self, target: str, since: datetime) -> dict[str, Request]:
+        """By run on the target with results since then, its request; for a rerun its root's."""
+        with self.connection() as connection:
             rows = connection.execute(ASKED_SINCE, {"target": target, "since": since}).fetchall()
-        return {row["run"]: row["request"] for row in rows}
+        return {row["run"]: Request.from_json(row["request"]) for row in rows}
 
     def latest(self, runs: Sequence[str], since: datetime) -> dict[str, Outcome]:
-        """By node, its last result since then in any of these runs.
+        """The last result of each node since then in any of these runs.
 
-        A skipped node did nothing, so that counts only for one that has no other result.
+        A skipped node did nothing, so it counts only without another result.
         """
-        with self._connection() as connection:
+        with self.connection() as connection:
             rows = connection.execute(LATEST, {"runs": list(runs), "since": since}).fetchall()
         return {row["node"]: Outcome(**row) for row in rows}
 
     def filled(self, runs: Sequence[str], nodes: Sequence[str]) -> dict[str, list[Filled]]:
-        """By node, what its batches in these runs filled and did not, oldest first; only of nodes
-        that had batches."""
+        """By node, the windows that its batches filled and failed to fill, oldest first.
+
+        Only nodes with batches.
+        """
         values = {"runs": list(runs), "nodes": list(nodes)}
-        with self._connection() as connection:
+        with self.connection() as connection:
             rows = connection.execute(FILLED, values).fetchall()
         found: dict[str, list[Filled]] = {}
         for row in sorted(rows, key=lambda row: row["at"]):
-            one = Filled.from_json(row["batches"])
-            one = replace(one, cut_off=row["kind"] == "node_started")
-            found.setdefault(row["node"], []).append(one)
+            batches = Filled.from_json(row["batches"])
+            batches = replace(batches, cut_off=row["kind"] == "node_started")
+            found.setdefault(row["node"], []).append(batches)
         return found
 
     def estimates(
         self, nodes: Sequence[str], incremental: Sequence[str], target: str, full_refresh: bool
     ) -> dict[str, float]:
-        """By node, the median seconds of its last results that passed.
+        """By node, the median seconds of its last passed results.
 
-        Only of runs that built it in full; of an `incremental` one only of those that did the
-        same: all its rows, or the new ones.
+        Only runs that built the node count; for an `incremental` one only those that built the
+        same rows: all of them with `full_refresh`, else the new ones.
         """
         values = {
             "nodes": list(nodes),
@@ -661,14 +749,14 @@ class Ledger:
             "full_refresh": full_refresh,
             "last": ESTIMATED_FROM,
         }
-        with self._connection() as connection:
+        with self.connection() as connection:
             rows = connection.execute(ESTIMATES, values).fetchall()
         return {row["node"]: float(row["seconds"]) for row in rows}
 
     def remember_plan(self, plan: Plan) -> None:
-        """Keeps what the plan's digest stands for."""
-        nodes = [[one.node, one.name] for one in plan.nodes]
-        with self._connection() as connection:
+        """Keeps the plan under its digest."""
+        nodes = [[node.node, node.name] for node in plan.nodes]
+        with self.connection() as connection:
             connection.execute(
                 "insert into ledger.plan (digest, commit, what, nodes) values (%s, %s, %s, %s)"
                 " on conflict (digest) do nothing",
@@ -676,44 +764,45 @@ class Ledger:
             )
 
     def seen_plan(self, digest: str) -> SeenPlan | None:
-        """The plan with this digest, when somebody has looked at it."""
-        with self._connection() as connection:
+        """The plan with this digest; None when nobody has looked at it."""
+        with self.connection() as connection:
             row = connection.execute(
                 "select commit, what, nodes from ledger.plan where digest = %s", [digest]
             ).fetchone()
         return SeenPlan(row["commit"], row["what"], dict(row["nodes"])) if row else None
 
 
-def _run(row: Mapping[str, Any]) -> Run:
-    return Run(
-        id=row["id"],
-        operation=row["operation"],
-        state=RunState(row["state"]),
-        detail=row["detail"],
-        asked_at=row["asked_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        request=row["request"],
-        commit=row["commit"],
-        commit_subject=row["commit_subject"],
-        target=row["target"],
-        dbt_version=row["dbt_version"],
-        cause=row["cause"],
-        caller=row["caller"],
-        why=row["why"],
-        mage_run=row["mage_run"],
-        follows=row["follows"],
-        morning=row["morning"].isoformat() if row["morning"] else None,
-        late_seconds=row["late_seconds"],
-        planned=tuple(row["planned"]),
-        warnings=tuple(row["warnings"]),
-        notes=tuple(row.get("notes") or ()),
-        parse_warnings=(
-            ParseWarnings.from_json(row["parse_warnings"])
-            if row.get("parse_warnings")
-            else ParseWarnings()
-        ),
-        nodes=tuple(NodeResult.from_json(one) for one in row["nodes"]),
-        totals=row.get("totals", {}),
-        planned_nodes=row.get("planned_nodes", 0),
+def _add_events(
+    connection: psycopg.Connection[dict[str, Any]], run: str, events: Sequence[NewEvent]
+) -> None:
+    given = [
+        {"at": event.at.isoformat(), "kind": event.kind, "data": event.data, "line": event.line}
+        for event in events
+    ]
+    connection.execute(INSERT_EVENTS, {"run": run, "events": Json(given)})
+    results = [_result(event) for event in events if event.kind is EventKind.NODE_FINISHED]
+    if results:
+        connection.execute(INSERT_NODES, {"run": run, "results": Json(results)})
+
+
+def _result(event: NewEvent) -> dict[str, Any]:
+    """The row of a node's result. A node's first result counts, so the row of an event that was
+    added before changes nothing."""
+    result = NodeResult.from_json(event.data)
+    if result.failed:
+        failure = failure_of(result, str(event.data.get("test", "")))
+        result = replace(result, signature=failure.signature)
+    return result.to_json() | {"at": event.at.isoformat()}
+
+
+def no_run(run: str) -> NotFound:
+    """The error of a run that is not there."""
+    return NotFound(
+        f"No run {run[:100]!r} in the ledger.",
+        f"`{tool_command('runs')}` lists the last ones.",
     )
+
+
+def run_of(row: Mapping[str, Any]) -> Run:
+    """The run of a row, whatever it has of the run beside its head."""
+    return Run.from_json({**row, "morning": row["morning"] and row["morning"].isoformat()})

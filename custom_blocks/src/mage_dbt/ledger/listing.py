@@ -1,4 +1,4 @@
-"""Which runs a list shows: the filters, and the SQL that reads light rows."""
+"""Lists of runs: the filters, and the SQL that reads rows without nodes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from datetime import datetime
 from typing import Any
 
 from mage_dbt.errors import RequestError, UnknownOperation, did_you_mean
-from mage_dbt.request import Cause, Operation
-from mage_dbt.run import RUN_ID, RunState
+from mage_dbt.ledger.sql import RUN_HEAD, UNFINISHED
+from mage_dbt.model.request import Cause, Operation
+from mage_dbt.model.run import FINAL, RUN_ID, RunState
 
 LONGEST_FILTER = 500
 
 LARGEST_MAGE_RUN = 2**63 - 1
-"""What PostgreSQL's bigint holds."""
+"""The largest value of PostgreSQL's bigint."""
 
 MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,6})?([Zz]|[+-]\d{2}:\d{2})")
-"""A time with its offset, as RFC 3339 writes it."""
+"""A time with its offset, in RFC 3339's form."""
 
 CHOICES: Mapping[str, list[str]] = {
-    "state": [str(one) for one in RunState],
-    "operation": [str(one) for one in Operation],
-    "cause": [str(one) for one in Cause],
+    "state": [str(state) for state in RunState],
+    "operation": [str(operation) for operation in Operation],
+    "cause": [str(cause) for cause in Cause],
 }
 
 CONDITIONS = {
@@ -37,36 +38,35 @@ CONDITIONS = {
     "follows": "follows = %(follows)s",
     "mage_run": "mage_run = %(mage_run)s",
     # A run that is over has a result for each planned node; only the others' plans are opened.
-    "node": """(
-        exists (
-            select 1 from ledger.node_result as result
-            where result.run = run_now.id and %(node)s in (result.node, result.name)
-        )
-        or finished_at is null and exists (
-            select 1
-            from ledger.event, jsonb_array_elements(event.data -> 'nodes') as planned
-            where event.run = run_now.id and event.kind = 'plan'
-                and %(node)s in (planned ->> 'node', planned ->> 'name')
-        )
-    )""",
+    "node": f"""id = any (array(
+        select run from ledger.node_result where node = %(node)s
+        union all
+        select run from ledger.node_result where name = %(node)s
+        union all
+        select event.run
+        from ledger.event, jsonb_array_elements(event.data -> 'nodes') as part (of_plan)
+        where event.run = {UNFINISHED} and event.kind = 'plan'
+            and %(node)s in (of_plan ->> 'node', of_plan ->> 'name')
+    ))""",
+    "daily": "morning is not null",
     "before": "(asked_at, id) < (%(before_at)s, %(before)s)",
 }
 
+CANCELLED = """id = any (array(
+    select run from ledger.event where kind = 'state' and data ->> 'state' = 'Cancelled'
+))"""
+
 # The plan of a run that is over is not opened: its results are as many as its planned nodes.
-LIST = """
+LIST = f"""
 with listed as (
-    select
-        id, operation, state, detail, asked_at, started_at, finished_at, request, commit,
-        commit_subject, target, dbt_version, cause, caller, why, mage_run, follows, morning,
-        late_seconds
-    from ledger.run_now
-    where {conditions}
+    {RUN_HEAD}
+    where {{conditions}}
     order by asked_at desc, id desc
     limit %(limit)s
 )
 select
     listed.*,
-    coalesce(results.counts, '{{}}'::jsonb) as totals,
+    coalesce(results.counts, '{{{{}}}}'::jsonb) as totals,
     coalesce(planned.nodes, results.nodes, 0)::int as planned_nodes
 from listed
 left join lateral (
@@ -89,7 +89,7 @@ order by listed.asked_at desc, listed.id desc
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs are wanted; what is None does not matter. Build it with `parse` from text."""
+    """The filters of a list; None is no filter. `parse` makes one from text."""
 
     state: str | None = None
     operation: str | None = None
@@ -104,16 +104,18 @@ class RunFilter:
     """`asked_at` is at or after `since`, and before `until`."""
     follows: str | None = None
     mage_run: int | None = None
+    daily: bool | None = None
+    """Daily builds alone, or all others."""
     before: str | None = None
-    """The run after which a page of a list, newest first, goes on."""
+    """The last run of the page before; lists are newest first."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> RunFilter:
-        """Reads filters as a query string or a program gives them; None is left out.
+        """Reads filters from a query string or a program; None is no filter.
 
         Raises a RequestError that names the filter.
         """
-        known = {one.name for one in fields(cls)}
+        known = {item.name for item in fields(cls)}
         values: dict[str, Any] = {}
         for name, value in data.items():
             if name not in known:
@@ -124,12 +126,19 @@ class RunFilter:
 
     def given(self) -> dict[str, Any]:
         """The filters that are set, by name."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def sql(self) -> str:
         """The statement that lists; its parameters are `given`, `limit` and `before_at`."""
         conditions = [CONDITIONS[name] for name in self.given()]
+        if self.daily is False:
+            conditions[conditions.index(CONDITIONS["daily"])] = "morning is null"
+        # Of few runs: the state of no other is looked up.
+        if self.state is not None and self.state not in FINAL:
+            conditions.append(f"id = {UNFINISHED}")
+        elif self.state == RunState.CANCELLED:
+            conditions.append(CANCELLED)
         return LIST.format(conditions=" and ".join(conditions) or "true")
 
 
@@ -139,6 +148,10 @@ def _parse(name: str, value: Any) -> Any:
             raise RequestError("`mage_run` is a number.")
         if not 1 <= value <= LARGEST_MAGE_RUN:
             raise RequestError(f"`mage_run` is a number from 1 to {LARGEST_MAGE_RUN}.")
+        return value
+    if name == "daily":
+        if not isinstance(value, bool):
+            raise RequestError("`daily` is true or false.")
         return value
     if not isinstance(value, str):
         raise RequestError(f"`{name}` is a text.")
@@ -165,7 +178,7 @@ def _moment(name: str, value: str) -> datetime:
         try:
             return datetime.fromisoformat(value.upper())
         except ValueError:
-            pass  # such as the 31st of February; told below
+            pass  # such as the 31st of February; refused below
     raise RequestError(
         f"`{name}` is a time with its offset, not {value!r}.",
         "For example 2026-11-23T08:00:00Z; in an address a + is written %2B.",

@@ -1,4 +1,4 @@
-"""One node of one run, as the ledger knows it: what was planned, and what became of it."""
+"""One node of one run: its plan and its result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from mage_dbt.errors import NotFound, RequestError, did_you_mean
-from mage_dbt.plan import PlannedNode
-from mage_dbt.run import NodeResult
+from mage_dbt.model.plan import PlannedNode
+from mage_dbt.model.run import NodeResult
 
 PLANNED = """
 select node from ledger.event, jsonb_array_elements(event.data -> 'nodes') as node
@@ -17,6 +17,8 @@ where event.seq = (
     select max(seq) from ledger.event where run = %(run)s and kind = 'plan'
 )
 """
+
+PLANNED_AS = PLANNED + "and %(node)s in (node ->> 'node', node ->> 'name')"
 
 RESULTS = """
 select to_jsonb(node_result) as result, at from ledger.node_result
@@ -32,7 +34,7 @@ order by seq desc limit 1
 
 @dataclass(frozen=True)
 class RunNode:
-    """One node of a run. What has not happened yet is None."""
+    """A node of a run. A part that has not happened yet is None."""
 
     node: str
     name: str
@@ -43,17 +45,17 @@ class RunNode:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     compiled: str = ""
-    """Its compiled SQL's file, from the run's folder; empty when dbt did not begin with it."""
+    """Its compiled SQL's file, relative to the run's folder; empty before dbt starts it."""
 
     @property
     def status(self) -> str:
-        """dbt's word when it is over; before that `running` or `waiting`."""
+        """dbt's status when it has finished; before that `running` or `waiting`."""
         if self.result is not None:
             return self.result.status
         return "running" if self.started_at else "waiting"
 
     def begun(self, event: Mapping[str, Any] | None) -> RunNode:
-        """This node with what its event `node_started`, if there is one, tells."""
+        """The node with the data of its event `node_started`, if there is one."""
         if event is None:
             return self
         return replace(self, started_at=event["at"], compiled=event["data"].get("compiled", ""))
@@ -65,7 +67,7 @@ def choose(
     planned: Sequence[Mapping[str, Any]],
     results: Sequence[Mapping[str, Any]],
 ) -> RunNode:
-    """The node that `wanted`, a unique id or a name, stands for in this run.
+    """The node of this run with the unique id or the name `wanted`.
 
     Raises NotFound, and RequestError when several nodes of the run have the name.
     """
@@ -82,16 +84,16 @@ def choose(
         )
     if wanted in nodes:
         return nodes[wanted]
-    found = [one for one in nodes.values() if one.name == wanted]
+    found = [node for node in nodes.values() if node.name == wanted]
     if len(found) > 1:
         raise RequestError(
             f"Run {run} has several nodes called {wanted!r}.",
-            f"Name one: {', '.join(one.node for one in found)}.",
+            f"Name one: {', '.join(node.node for node in found)}.",
         )
     if not found:
         raise NotFound(
             f"Run {run} has no node {wanted[:200]!r}.",
-            did_you_mean(wanted, (one.name for one in nodes.values()))
+            did_you_mean(wanted, (node.name for node in nodes.values()))
             or f"`GET /v1/runs/{run}` lists its nodes.",
         )
     return found[0]

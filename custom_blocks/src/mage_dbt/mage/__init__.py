@@ -1,1 +1,1 @@
-"""What the workspace knows about Mage: its project, its triggers, its API, its blocks' attempts."""
+"""Mage: its process, project, API and blocks, the gateway before it, and the patches of it."""

@@ -1,6 +1,6 @@
-"""Mage's own HTTP API, as far as the workspace uses it: to start, watch and end pipeline runs.
+"""A client of Mage's HTTP API: it starts, watches and ends pipeline runs.
 
-Mage answers 200 with an `error` inside when something fails; here that is an exception.
+When something fails, Mage answers 200 with an `error` inside; here that is an exception.
 """
 
 from __future__ import annotations
@@ -11,33 +11,28 @@ from typing import Any, NoReturn, Self
 
 import httpx
 
-from mage_dbt.errors import (
-    MageUnreachable,
-    NotFound,
-    Unavailable,
-    WorkspaceError,
-)
+from mage_dbt.errors import MageUnreachable, NotFound, Unavailable, WorkspaceError
 from mage_dbt.home import Home
-from mage_dbt.mage.door.headers import SECRET
+from mage_dbt.mage.gateway.headers import SECRET
 from mage_dbt.mage.project import API_TRIGGER
 from mage_dbt.settings import Settings
 
 SECONDS_TO_ANSWER = 15.0
-"""Mage answers within a second when idle; it imports lazily and is slow just after its start."""
+"""An idle Mage answers within a second. Just after its start it imports modules and is slow."""
 
 MIGRATING = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
-"""In Mage's words for a table or column its migrations have not made yet, of SQLite and of
-PostgreSQL: it answers while they are still at work."""
+"""Parts of Mage's errors about a table or column that its migrations have not made yet, in SQLite
+and PostgreSQL. Mage answers while its migrations run."""
 
 OTHER_TOKEN = "Invalid token for pipeline schedule"
-"""In Mage's words for a trigger whose token somebody has rotated there."""
+"""Part of Mage's error about a trigger whose token somebody has rotated in Mage."""
 
 
 class MageApi:
     """A client of one workspace's Mage. Close it, or use it in `with`.
 
-    Every call raises Unavailable when Mage does not answer or answers what only a Mage that is
-    starting would, NotFound for a thing that is not there, WorkspaceError for any other refusal.
+    Every call raises Unavailable when Mage does not answer or is still starting, NotFound for a
+    thing that does not exist, and WorkspaceError for any other refusal.
     """
 
     def __init__(
@@ -67,11 +62,18 @@ class MageApi:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes its connections."""
         self._client.close()
 
+    def answers(self, seconds: float) -> bool:
+        """Whether Mage answers within that time; while it starts, it does not."""
+        try:
+            return not self._client.get("/api/statuses", timeout=seconds).is_server_error
+        except httpx.HTTPError:
+            return False
+
     def api_trigger(self, pipeline: str) -> int:
-        """Mage's number of the pipeline's API trigger, which must be on."""
+        """The id in Mage of the pipeline's API trigger, which must be on."""
         answer = self._ask("GET", f"/api/pipelines/{pipeline}/pipeline_schedules")
         for schedule in _part(answer, "pipeline_schedules"):
             if schedule["name"] == API_TRIGGER and schedule["schedule_type"] == "api":
@@ -87,9 +89,9 @@ class MageApi:
         )
 
     def fire(self, trigger: int, variables: Mapping[str, Any]) -> int:
-        """Starts a pipeline by the number of its API trigger; returns that of the pipeline run.
+        """Starts a pipeline by the id of its API trigger; returns the id of the pipeline run.
 
-        When no answer comes, Mage may still have started it, or do so when it wakes.
+        When no answer comes, Mage may have started the pipeline all the same, or start it later.
         """
         try:
             token = self._home.mage_trigger_token.read_text()
@@ -104,20 +106,22 @@ class MageApi:
         return int(_part(answer, "pipeline_run")["id"])
 
     def pipeline_run(self, number: int) -> Mapping[str, Any]:
-        """What Mage says of a pipeline run; `status` is initial, running, completed, failed or
-        cancelled."""
+        """A pipeline run by its id, as Mage's JSON.
+
+        `status` is initial, running, completed, failed or cancelled.
+        """
         return _part(self._ask("GET", f"/api/pipeline_runs/{number}"), "pipeline_run")
 
     def cancel(self, number: int) -> None:
-        """Ends a pipeline run in Mage. The run in the warehouse is the runner's to cancel."""
+        """Cancels a pipeline run in Mage. The runner cancels the run in the warehouse."""
         self._act(number, {"status": "cancelled"})
 
     def retry(self, number: int) -> None:
-        """What the button "Retry incomplete blocks" does."""
+        """Does what the button "Retry incomplete blocks" does."""
         self._act(number, {"pipeline_run_action": "retry_blocks"})
 
     def url(self, pipeline: str, number: int) -> str:
-        """The page on which a person sees this pipeline run."""
+        """The address of the page that shows this pipeline run."""
         return f"{self._shown}/pipelines/{pipeline}/runs/{number}"
 
     def _act(self, number: int, what: Mapping[str, str]) -> None:
@@ -145,8 +149,10 @@ class MageApi:
 
 
 def as_the_runner(home: Home) -> dict[str, str]:
-    """The header that Mage knows the runner by: it answers its API triggers to nobody else, and
-    with a login on nothing at all. Empty where the secret is missing; Mage then refuses."""
+    """The headers by which Mage's gateway knows the runner; none when the secret is missing.
+
+    Without them Mage refuses API triggers, and with a login on it refuses everything.
+    """
     try:
         return {SECRET: home.runner_to_mage_secret.read_text().strip()}
     except FileNotFoundError:
@@ -160,10 +166,10 @@ def _part(answer: Mapping[str, Any], name: str) -> Any:
 
 
 def _refuse(method: str, path: str, status: int, error: Any) -> NoReturn:
-    """Raises for what Mage refused. Its `exception` is the sentence; a traceback may follow it."""
-    told = error if isinstance(error, dict) else {"message": str(error or "")}
-    code = told.get("code") or status
-    sentence = str(told.get("exception") or told.get("message") or "no reason given").strip()
+    """Raises Mage's refusal. `exception` has its sentence, and perhaps a traceback after it."""
+    fields = error if isinstance(error, dict) else {"message": str(error or "")}
+    code = fields.get("code") or status
+    sentence = str(fields.get("exception") or fields.get("message") or "no reason given").strip()
     message = f"Mage refused {method} {path} ({code}): {sentence.splitlines()[0]}"
     if any(sign in sentence for sign in MIGRATING):
         raise Unavailable(

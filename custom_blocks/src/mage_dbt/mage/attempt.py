@@ -1,11 +1,11 @@
-"""Which attempt of a block this is; runs inside a block, in Mage's process.
+"""Which attempt of a block an execution is. Runs inside a block, in Mage's process.
 
-Mage executes a block twice now and then, and again after a restart: the same attempt, which
-attaches to the run that is there. "Retry incomplete blocks" executes it once more on purpose: a new
-attempt, which takes up what the last one left. Mage keeps one row a block of a pipeline run
-(`BlockRun`) through all of that and counts nothing, so an attempt that has ended leaves a note in
-its `metrics`. On a busy machine Mage makes two rows for one block, one by its trigger and one
-by its scheduler, and executes both: the first stands for the block.
+Mage executes a block again after a restart, and as the package brings it sometimes twice at once
+(`patches/`). That is the same attempt, and it attaches to the run that exists. "Retry incomplete
+blocks" executes the block on purpose: that is a new attempt, which continues the run of the last
+one. Through all of that Mage keeps one row for each block of a pipeline run (`BlockRun`) and counts
+nothing. So an attempt that has ended leaves a note in the row's `metrics`. Where a block has two
+rows, the first one counts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTE = "mage_dbt"
-"""Where in `BlockRun.metrics` the note of the last ended attempt is."""
+"""The key in `BlockRun.metrics` of the note on the attempt that ended last."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """The note: the attempt's key, the run it took up, its own run, whether that passed, when."""
+class EndedAttempt:
+    """The note on an attempt that has ended.
+
+    `key` is the attempt's idempotency key, `previous` the run that it continued, `run` its own run,
+    `at` the time of its end in ISO format.
+    """
 
     key: str
     previous: str | None
@@ -33,17 +37,18 @@ class Ended:
     at: str
 
 
-def idempotency_key(kwargs: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The attempt's idempotency key, and the failed run it takes up, if any.
+def of_block(kwargs: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The idempotency key of a block's attempt, and the failed run that it continues, if any.
 
-    Both None in the notebook, where every execution is a run of its own.
+    `kwargs` are the block's arguments. Both are None in the notebook, where each execution is a run
+    of its own.
     """
     if kwargs.get("pipeline_run_id") is None:
         return None, None
     from mage_ai.orchestration.db import db_connection
     from mage_ai.orchestration.db.models.schedules import BlockRun
 
-    # Columns, not the object: the session may hold the object as it was some time ago.
+    # Columns, not the object: the session may hold an older state of the object.
     number, created, started, status, metrics = (
         db_connection.session.query(
             BlockRun.pipeline_run_id,
@@ -60,39 +65,41 @@ def idempotency_key(kwargs: Mapping[str, Any]) -> tuple[str | None, str | None]:
         .first()
     )
     over = status in (BlockRun.BlockRunStatus.COMPLETED, BlockRun.BlockRunStatus.FAILED)
-    # The time tells this row from one with the same number in a metadata database made anew.
+    # The time is part of the key: a new metadata database uses the same numbers again.
     base = f"mage:{_utc(created):%Y%m%d%H%M%S%f}:{number}:{kwargs['block_uuid']}"
-    ended = (metrics or {}).get(NOTE)
-    return attempt(base, started, over, Ended(**ended) if ended else None)
+    note = (metrics or {}).get(NOTE)
+    return decide(base, started, over, EndedAttempt(**note) if note else None)
 
 
-def attempt(
-    base: str, started: datetime | None, over: bool, ended: Ended | None
+def decide(
+    base: str, started: datetime | None, over: bool, ended: EndedAttempt | None
 ) -> tuple[str, str | None]:
-    """Key and previous run, given when Mage last started the block and the note it has.
+    """The key of the attempt and the run that it continues.
 
-    Mage notes a new start time at each execution of a block that has a note. One that started
-    before the note was written, or that finds the block over, belongs to the attempt of the note.
+    `base` is the key of the first attempt, `started` the time when Mage last started the block,
+    `over` whether the block has ended in Mage, `ended` the note on the last ended attempt. Mage
+    writes a new start time at each execution of a block that has a note. So an execution that
+    started before the note, or that finds the block over, belongs to the attempt of the note.
     """
     if ended is None:
         return base, None
     if over or (started is not None and _utc(started) <= datetime.fromisoformat(ended.at)):
         return ended.key, ended.previous
-    return after(base, ended.run), None if ended.passed else ended.run
+    return key_after(base, ended.run), None if ended.passed else ended.run
 
 
-def after(key: str, run: str) -> str:
-    """The key of the attempt that follows `run`, whatever attempt `key` is of."""
+def key_after(key: str, run: str) -> str:
+    """The key of the attempt that follows `run`; `key` is that of any attempt of the block."""
     return f"{key.split(':after:', 1)[0]}:after:{run}"
 
 
-def finished(
+def record_end(
     kwargs: Mapping[str, Any], key: str | None, previous: str | None, run: str, failure: str = ""
 ) -> None:
-    """Notes that this attempt has ended with `run`; `failure` is empty when everything passed.
+    """Writes the note that this attempt has ended with `run`; `failure` is empty when it passed.
 
-    Call it before the block returns or raises. The failure is written where Mage keeps a block's
-    error, because from the second failure on Mage forgets to save its own.
+    Call it before the block returns or raises. It writes the failure where Mage keeps a block's
+    error, because Mage does not save its own from the second failure on.
     """
     if key is None:
         return
@@ -106,17 +113,17 @@ def finished(
         .order_by(BlockRun.id)
         .first()
     )
-    note = Ended(key, previous, run, not failure, datetime.now(UTC).isoformat())
+    note = EndedAttempt(key, previous, run, not failure, datetime.now(UTC).isoformat())
     metrics = {**(block_run.metrics or {}), NOTE: asdict(note)}
     metrics.pop("error", None)
     if failure:
         metrics["error"] = {"error": failure, "errors": failure.splitlines(), "message": failure}
-    # A new dict: a changed one is not seen as changed, which is how Mage loses its own.
+    # A new dict: SQLAlchemy does not see a change inside one, which is how Mage loses its own.
     block_run.update(metrics=metrics)
 
 
 def store_output(kwargs: Mapping[str, Any], frame: pd.DataFrame) -> None:
-    """Leaves the table as the block's output, for a block that is about to fail."""
+    """Leaves the table as the output of a block that is about to fail."""
     if kwargs.get("pipeline_run_id") is None:
         return
     from mage_ai.data_preparation.models.pipeline import Pipeline
@@ -128,5 +135,5 @@ def store_output(kwargs: Mapping[str, Any], frame: pd.DataFrame) -> None:
 
 
 def _utc(time: datetime) -> datetime:
-    """SQLite gives times back without their zone; Mage writes UTC."""
+    """SQLite returns times without their zone; Mage writes UTC."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -1,8 +1,8 @@
-"""What Mage's own dbt blocks do here: hand their command to the runner.
+"""Mage's own dbt blocks: each sends its command to the runner.
 
-There is one dbt, one commit of dbt-metric and one history. So a block that Mage would run with a
-dbt and a project folder of its own becomes a request like any other; what cannot become one says
-so. The patches (see `patches`) make Mage call this module.
+There is one dbt, one commit of dbt-metric and one history. So a block that Mage would run with its
+own dbt and its own project folder becomes a request. A block that cannot become one is refused.
+Patches make Mage call this module.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any, NoReturn
 
 import pandas as pd
 
-from mage_dbt import blocks
-from mage_dbt.command import SELECTOR_FLAG, Command
 from mage_dbt.errors import BadCommand, BadSelection, BadVariable
-from mage_dbt.variables import read
+from mage_dbt.mage import blocks
+from mage_dbt.model.command import SELECTOR_FLAG, Command
+from mage_dbt.model.variables import read
 
 BUILDING = ("build", "run", "seed", "snapshot")
-"""Commands that would build all there is where no model is named."""
+"""Commands that build all models when none is named."""
 
 
 def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
     """Runs a YAML block: `command` is its dbt command, `flags` the text in the block.
 
-    Only what `--vars` names is passed as a dbt variable: Mage's own pipeline variables
-    (execution_date and the like) would make dbt read the whole project again for each run.
-    Raises BadCommand for what is not allowed, BadVariable for unreadable `--vars`, BadSelection
-    for a command that would build all models because the block's flags say nothing.
+    Only `--vars` become dbt variables. With Mage's own pipeline variables (execution_date and the
+    like) dbt would parse the whole project again for each run. Raises BadCommand for a command that
+    is not allowed, BadVariable for `--vars` that cannot be read, and BadSelection when the flags
+    name no model and the command would build all of them.
     """
     if command == "deps":
         print("Nothing to do: packages come with the commit, once, before anything runs.")
@@ -50,7 +50,7 @@ def run(command: str, flags: str, kwargs: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def refuse_model_block(name: str) -> NoReturn:
-    """Raises BadCommand for a block that is one model's SQL file; `name` may be its path."""
+    """Raises BadCommand for a block that is a model's SQL file; `name` may be its path."""
     name = name.rsplit("/", 1)[-1]
     raise BadCommand(
         f"{name} is a dbt model as a file of Mage's, which would be a second copy of dbt-metric.",
@@ -60,7 +60,7 @@ def refuse_model_block(name: str) -> NoReturn:
 
 
 def refuse_cli(arguments: list[str]) -> NoReturn:
-    """Raises BadCommand for any other way into Mage's dbt."""
+    """Raises BadCommand for any other use of Mage's dbt."""
     raise BadCommand(
         f"Mage has no dbt of its own here, so `dbt {arguments[0]}` cannot run.",
         "docs/mage-dbt-blocks.md says which dbt blocks work.",

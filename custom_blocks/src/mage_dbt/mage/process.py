@@ -1,7 +1,7 @@
-"""How Mage is started: its arguments, and what it finds in its environment.
+"""Mage's process: its command, its environment, and whether it answers.
 
-`scripts/start` and the container start the same Mage, so both ask here. Imported by the Python of
-Mage's environment too: no dbt, no psycopg.
+`scripts/start` and the container start the same Mage, so both use this module. The Python of Mage's
+environment imports it too: no dbt, no psycopg.
 """
 
 from __future__ import annotations
@@ -9,24 +9,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mage_dbt import secret_values
+import httpx
+
+from mage_dbt.base import secret_values
+from mage_dbt.base.secret_files import read_or_make
 from mage_dbt.home import Home
+from mage_dbt.mage.api import as_the_runner
 from mage_dbt.settings import Settings
-from mage_dbt.workspace.secret_files import read_or_make
 
 HOST = "127.0.0.1"
-"""`mage start` binds every interface unless told otherwise."""
+"""Without it `mage start` listens on every interface."""
+
+ANSWER_SECONDS = 5.0
 
 
 def command(python: Path, settings: Settings, home: Home) -> list[str]:
-    """`python` is that of Mage's environment."""
+    """The command that starts Mage; `python` is that of Mage's environment."""
     where = ["--host", HOST, "--port", str(settings.mage_port)]
-    # By its Python rather than as a script: a script's first line has no room for a deep path.
+    # Python runs the script: the script's own first line has no room for a deep path.
     return [str(python), str(python.parent / "mage"), "start", str(home.mage_project), *where]
 
 
 def environment(settings: Settings, home: Home, database_url: str) -> dict[str, str]:
-    """What Mage finds beside the settings; nothing here lets it write to the warehouse."""
+    """Mage's environment variables beside the settings. None of them can write to the warehouse."""
     return {
         **secret_values.read(
             os.environ, secret_values.FOR_NOTEBOOKS, settings.notebook_secrets_dir
@@ -36,7 +41,7 @@ def environment(settings: Settings, home: Home, database_url: str) -> dict[str, 
         "MAGE_DATA_DIR": str(home.mage_data),
         "MAGE_PUBLIC_HOST": settings.mage_address,
         "RUNNER_SOCKET": str(home.runner_socket),
-        # Mage's own login is no boundary: with this, a user is who the door says (mage/door).
+        # Mage's own login is no boundary. With this, the gateway says who the user is.
         "REQUIRE_USER_AUTHENTICATION": "1" if settings.login_required else "0",
         "REQUIRE_USER_PERMISSIONS": "0",
         "JWT_SECRET": read_or_make(home.mage_jwt_secret),
@@ -47,6 +52,41 @@ def environment(settings: Settings, home: Home, database_url: str) -> dict[str, 
         "ENABLE_OPEN_AI": "0",
         "ENABLE_HUGGING_FACE": "0",
         "ENABLE_NEW_RELIC": "",
-        # Seconds between two looks at what is due: a click is on its way within 1 to 2 s.
+        # Mage's poll interval in seconds: a click takes effect within 1 to 2 s.
         "SCHEDULER_TRIGGER_INTERVAL": "1",
     }
+
+
+def problem(settings: Settings, home: Home) -> str:
+    """What is wrong with Mage's answer; empty when Mage answers 200."""
+    try:
+        answer = _ask(settings, home, ANSWER_SECONDS)
+    except httpx.HTTPError as error:
+        return f"{_url(settings)}: {error}"
+    if answer.status_code != 200:
+        return f"{_url(settings)} answers {answer.status_code}"
+    # While Mage makes its database, it answers 200 with an error inside.
+    return f"{_url(settings)} answers with an error" if '"error"' in answer.text[:20] else ""
+
+
+def answers(settings: Settings, home: Home, seconds: float) -> bool:
+    """Whether Mage answers anything at all within so many seconds."""
+    try:
+        _ask(settings, home, seconds)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _ask(settings: Settings, home: Home, seconds: float) -> httpx.Response:
+    return httpx.get(
+        _url(settings),
+        headers=as_the_runner(home),  # with a login on Mage answers nobody else
+        timeout=seconds,
+        verify=False,  # no TLS: reading the system's certificates takes 18 ms
+        trust_env=False,
+    )
+
+
+def _url(settings: Settings) -> str:
+    return f"http://{HOST}:{settings.mage_port}/api/statuses"

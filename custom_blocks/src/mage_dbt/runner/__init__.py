@@ -1,1 +1,1 @@
-"""The runner: takes requests, plans and runs them, keeps the ledger, and answers every door."""
+"""The runner: takes requests, plans and runs them, keeps the ledger, and answers every caller."""

@@ -1,4 +1,4 @@
-"""One run from asked to final: plan, wait its turn, run dbt, write down what happens, judge."""
+"""One run from its plan to its final state: wait for its turn, run dbt, record events, judge."""
 
 from __future__ import annotations
 
@@ -10,71 +10,105 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from mage_dbt.errors import LedgerUnreachable, WorkspaceError
+from mage_dbt.errors import Conflict, LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
-from mage_dbt.plan import Plan
-from mage_dbt.run import EventKind, Run, RunState, cancelled
-from mage_dbt.runner.left_sessions import AGAIN_SECONDS, Look
-from mage_dbt.runner.line import ORPHAN_SECONDS, Line
+from mage_dbt.model.plan import Plan
+from mage_dbt.model.run import ENDED_EARLY, EventKind, Run, RunState, cancelled
+from mage_dbt.runner.left_sessions import POLL_SECONDS as SESSIONS_POLL_SECONDS
+from mage_dbt.runner.left_sessions import Found, record_found
+from mage_dbt.runner.queue.queue import ORPHAN_SECONDS, Queue
 from mage_dbt.runner.record import Record
-from mage_dbt.worker import EVENTS_FILE, Job, Worker
+from mage_dbt.workers.job import EVENTS_FILE, Job
+from mage_dbt.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-LOOK_SECONDS = 0.05
-"""Between two looks at the worker's events file while it runs."""
+POLL_SECONDS = 0.05
+"""Between two polls of the worker's events file while it runs."""
 
 LEDGER_RETRY_SECONDS = 1.0
+"""Between two tries to reach a PostgreSQL that is away."""
 
 
 class Execution(threading.Thread):
-    """Carries one run. While PostgreSQL is away it waits, and loses nothing of what dbt says."""
+    """The thread of one run. While PostgreSQL is away it waits, and loses no event of dbt's."""
 
     def __init__(
         self,
         run: str,
         job: Job,
-        told_with: Callable[[Plan], Plan],
+        with_warnings: Callable[[Plan], Plan],
         ledger: Ledger,
-        line: Line,
-        over: Callable[[str], None],
+        queue: Queue,
+        on_over: Callable[[str], None],
         worker_of: Callable[[Job], Worker],
-        look: Callable[[Job], Look],
-        ready: tuple[Worker, Plan] | None = None,
+        end_sessions: Callable[[Job], Found],
+        planned: tuple[Worker, Plan] | None = None,
     ) -> None:
+        """`with_warnings` completes a plan, `on_over` is called with the run when it is over, and
+        `end_sessions` ends a job's sessions in the warehouse. `planned` is a worker that has
+        planned already, because the digests of plans were compared."""
         super().__init__(name=f"run {run}", daemon=True)
         self.run_id = run
         self.job = job
-        self._told_with = told_with
+        self._with_warnings = with_warnings
         self._ledger = ledger
-        self._line = line
-        self._over = over
+        self._queue = queue
+        self._on_over = on_over
         self._worker_of = worker_of
-        self._look = look
-        self._ready = ready  # a worker that has planned already, because a digest was compared
-        self._worker: Worker | None = ready[0] if ready else None
-        self._warm = False
+        self._end_sessions = end_sessions
+        self._planned = planned
+        self._worker: Worker | None = planned[0] if planned else None
+        self._keeps_worker = False
         self._begun = False
         self._cancelled = ""
+        self._swap_by = ""
         self._taken_over = False
         self._stopping = threading.Lock()
         self._cut_off = False
-        self._holding = threading.Lock()
-        self._descriptor: int | None = None
+        self._lease_guard = threading.Lock()
+        self._lease: int | None = None
         self._ended = threading.Event()
 
     def cancel(self, by: str) -> None:
-        """Ends the run: out of the line, or dbt and its SQL stopped. Returns when dbt is gone."""
+        """Ends the run: it leaves the queue, or dbt and its SQL stop. Returns when dbt is gone."""
         with self._stopping:
             self._cancelled = self._cancelled or by
-            self._line.give_up(self.run_id)
+            self._queue.withdraw(self.run_id)
             if self._worker is not None:
                 self._worker.stop()
 
+    def decide_to_cancel(self, by: str) -> None:
+        """Cancels it as somebody's decision, which is kept also where another came before it."""
+        before = self._swap_by or self._cancelled
+        self.cancel(by)
+        if before and before != by:
+            self._ledger.decision(self.run_id, by, "cancel")
+
+    def swap(self, by: str) -> None:
+        """Lets a refresh that holds for a decision go on.
+
+        Raises Conflict when somebody else has decided before; that decision holds.
+        """
+        with self._stopping:
+            if self._cancelled:
+                raise Conflict(
+                    f"Run {self.run_id} was {cancelled(self._cancelled)} before, so it does not "
+                    "swap.",
+                    "Refresh again to swap after all.",
+                )
+            if self._swap_by and self._swap_by != by:
+                raise Conflict(decided_to_swap(self._swap_by), "Look at the run.")
+            if self._swap_by or self._worker is None or not self._begun:
+                return
+            self._swap_by = by
+            self._worker.swap()
+        self._ledger.decision(self.run_id, by, "swap")
+
     def drop(self) -> None:
-        """Another runner has taken the run over: ends the worker and writes nothing any more."""
+        """Another runner has taken the run over: ends the worker and writes no more."""
         self._taken_over = True
         self.cancel("another runner took it over")
 
@@ -88,18 +122,17 @@ class Execution(threading.Thread):
 
     def run(self) -> None:
         try:
-            state, detail = self._carry()
+            state, detail = self._execute()
         except WorkspaceError as error:
             state, detail = RunState.ERROR, str(error)
-        except Exception as error:  # a mistake of ours must still give the run a final state
+        except Exception as error:  # a fault of ours must still give the run a final state
             log.exception("run %s", self.run_id)
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
-        if self._cancelled and state is not RunState.SUCCESS:
-            why = cancelled(self._cancelled)
+        if (why := self._stopped()) and state is not RunState.SUCCESS:
             state, detail = RunState.CANCELLED, f"{why[0].upper()}{why[1:]}."
-        found = self._look(self.job) if self._cut_off and not self._taken_over else Look()
-        if not found.gone:
-            detail = f"{detail} {found}".strip()
+        found = self._end_sessions(self.job) if self._cut_off and not self._taken_over else Found()
+        detail = found.completed(state, detail)
+        self._record_found(found)
         if self._taken_over:
             log.warning("run %s is another runner's now", self.run_id)
         else:
@@ -108,63 +141,84 @@ class Execution(threading.Thread):
             log.log(level, "run %s: %s %s", self.run_id, state, detail)
         if self._worker is not None:
             self._worker.close()
-        self._leave_warm_place()
-        with self._holding:
-            self._let_go()
+        self._release_warm_worker()
+        with self._lease_guard:
+            self._close_lease()
         while not found.gone:
-            time.sleep(AGAIN_SECONDS)
-            found = self._look(self.job)
-        self._line.leave(self.run_id, 0.0 if found.looked else ORPHAN_SECONDS)
-        self._over(self.run_id)
+            time.sleep(SESSIONS_POLL_SECONDS)
+            found = self._end_sessions(self.job)
+            self._record_found(found)
+        self._queue.done(self.run_id, 0.0 if found.asked else ORPHAN_SECONDS)
+        self._on_over(self.run_id)
         self._ended.set()
 
-    def _carry(self) -> tuple[RunState, str]:
-        self._taken_over = not self._write(lambda: self._line.carry(self.run_id))
+    def _record_found(self, found: Found) -> None:
+        self._write(lambda: record_found(found, self.run_id, self._ledger))
+
+    def _execute(self) -> tuple[RunState, str]:
+        self._taken_over = not self._write(lambda: self._queue.claim(self.run_id))
         if self._taken_over:
             return RunState.CANCELLED, ""
         run = self._write(lambda: self._ledger.run(self.run_id))
+        planned = self._wait_for_turn(run)
+        if planned is None:
+            return RunState.CANCELLED, ""
+        worker, plan = planned
+        self._start(worker)
+        record = self._follow(worker)
+        self._cut_off = record.cut_off
+        ending = "" if record.ended else f"{ENDED_EARLY}: {worker.ending()}"
+        reason = self._stopped() or ending
+        self._write(lambda: record.fill(plan, reason))
+        return record.verdict(plan)
+
+    def _wait_for_turn(self, run: Run) -> tuple[Worker, Plan] | None:
+        """A worker whose turn it is, and its plan; None when the run was cancelled."""
         worker = self._begin()
         if worker is None:
-            return RunState.CANCELLED, ""
-        plan = self._tell_plan(self._ready[1] if self._ready else worker.plan(), worker)
+            return None
+        plan = self._record_plan(self._planned[1] if self._planned else worker.plan(), worker)
         while True:
             if not self._wait(run, plan) or self._cancelled:
-                return RunState.CANCELLED, ""
+                return None
             if self._worker is not None:
-                worker = self._worker
-                break
+                return self._worker, plan
             again = self._begin()
             if again is None:
-                return RunState.CANCELLED, ""
+                return None
             now = again.plan()
             fits = now.writes <= plan.writes and now.reads <= plan.reads | plan.writes
             if now.digest != plan.digest:
-                plan = self._tell_plan(now, again)
+                plan = self._record_plan(now, again)
             if fits:
-                worker = again
-                break
-        with self._holding:
+                return again, plan
+
+    def _start(self, worker: Worker) -> None:
+        with self._lease_guard:
             self._begun = True
-            assert self._descriptor is not None
-            worker.hold(self._descriptor)
-        self._leave_warm_place()
+            assert self._lease is not None
+            worker.keep_lease(self._lease)
+        self._release_warm_worker()
         self._write(lambda: self._ledger.state(self.run_id, RunState.STARTING))
-        self._cut_off = True  # until dbt says how it ended
+        self._cut_off = True  # until dbt reports its end
         worker.start()
         self._write(lambda: self._ledger.state(self.run_id, RunState.RUNNING))
-        record = Record(self.run_id, self.job.folder / EVENTS_FILE, self._ledger)
+
+    def _follow(self, worker: Worker) -> Record:
+        """Brings the worker's events into the ledger until its end."""
+        file = self.job.folder / EVENTS_FILE
+        record = Record(self.run_id, file, self._ledger, self._stopped)
         while True:
-            alive = worker.alive()  # asked before the look, so that nothing written last is missed
+            alive = worker.alive()  # asked before `take`, so that the last events are not missed
             more = self._write(record.take)
             if not alive and not more:
-                break
+                return record
             if not more:
-                time.sleep(LOOK_SECONDS)
-        self._cut_off = record.cut_off
-        ending = "" if record.ended else f"dbt's process ended early: {worker.ending()}"
-        reason = cancelled(self._cancelled) if self._cancelled else ending
-        self._write(lambda: record.fill(plan, reason))
-        return record.verdict(plan)
+                time.sleep(POLL_SECONDS)
+
+    def _stopped(self) -> str:
+        """Who or what has cancelled it, in words; empty while nobody has."""
+        return cancelled(self._cancelled) if self._cancelled else ""
 
     def _begin(self) -> Worker | None:
         with self._stopping:
@@ -173,52 +227,52 @@ class Execution(threading.Thread):
             self._worker = self._worker or self._worker_of(self.job)
             return self._worker
 
-    def _tell_plan(self, plan: Plan, worker: Worker) -> Plan:
-        plan = self._told_with(plan)
-        told = _plan_event(plan) | {"worker": worker.how}
-        self._write(lambda: self._ledger.event(self.run_id, _now(), EventKind.PLAN, told))
+    def _record_plan(self, plan: Plan, worker: Worker) -> Plan:
+        plan = self._with_warnings(plan)
+        event = _plan_event(plan) | {"worker": worker.how}
+        self._write(lambda: self._ledger.event(self.run_id, _now(), EventKind.PLAN, event))
         return plan
 
     def _wait(self, run: Run, plan: Plan) -> bool:
-        return self._line.wait(run, plan.writes, plan.reads, self._waiting, self._hold)
+        return self._queue.wait(run, plan.writes, plan.reads, self._on_reason, self._on_lease)
 
-    def _hold(self, descriptor: int) -> None:
-        """Keeps the session's socket for the worker; the line closes its own when it likes."""
-        with self._holding:
-            self._let_go()
-            self._descriptor = os.dup(descriptor)
+    def _on_lease(self, descriptor: int) -> None:
+        """Keeps the lease's socket for the worker; the queue may close its own at any time."""
+        with self._lease_guard:
+            self._close_lease()
+            self._lease = os.dup(descriptor)
             if self._begun and self._worker is not None:
-                self._worker.hold(self._descriptor)
+                self._worker.keep_lease(self._lease)
 
-    def _let_go(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+    def _close_lease(self) -> None:
+        if self._lease is not None:
+            os.close(self._lease)
+            self._lease = None
 
-    def _waiting(self, reason: str) -> None:
+    def _on_reason(self, reason: str) -> None:
         self._dismiss()
         self._write(lambda: self._ledger.state(self.run_id, RunState.QUEUED, reason))
 
     def _dismiss(self) -> None:
-        """Ends the planned worker of a run that waits, unless one of the warm places is free.
+        """Ends the worker of a run that waits, unless few enough waiting runs keep theirs.
 
-        A worker that waits costs 150 MB, and 200 runs may wait; without one the run plans again
-        when its turn has come.
+        A worker costs 150 MB, and 200 runs may wait. A run without its worker plans again when
+        its turn has come.
         """
-        if self._warm or self._worker is None:
+        if self._keeps_worker or self._worker is None:
             return
-        self._warm = self._line.warm_places.acquire(blocking=False)
-        if self._warm:
+        self._keeps_worker = self._queue.warm_workers.acquire(blocking=False)
+        if self._keeps_worker:
             return
         with self._stopping:
             worker, self._worker = self._worker, None
             worker.stop()
             worker.close()
 
-    def _leave_warm_place(self) -> None:
-        if self._warm:
-            self._warm = False
-            self._line.warm_places.release()
+    def _release_warm_worker(self) -> None:
+        if self._keeps_worker:
+            self._keeps_worker = False
+            self._queue.warm_workers.release()
 
     def _write(self, what: Callable[[], Answer]) -> Answer:
         while True:
@@ -227,6 +281,10 @@ class Execution(threading.Thread):
             except LedgerUnreachable as error:
                 log.warning("run %s waits: %s", self.run_id, error.message)
                 time.sleep(LEDGER_RETRY_SECONDS)
+
+
+def decided_to_swap(by: str) -> str:
+    return f"The decision to swap was made before, by {by}."
 
 
 def _plan_event(plan: Plan) -> dict[str, Any]:
@@ -239,6 +297,7 @@ def _plan_event(plan: Plan) -> dict[str, Any]:
         "nodes": [node.to_json() for node in plan.nodes],
         "counted": plan.counted,
         "hooks": plan.hooks,
+        "threads": plan.threads,
     }
 
 

@@ -1,8 +1,8 @@
-"""Runs that did not come from Mage are seen there too: each gets a pipeline run that attaches.
+"""Makes a Mage pipeline run for each run that did not come from Mage, so that Mage shows it too.
 
-The run itself never waits for this. Mage down, slow or stopped delays only the pipeline run, which
-is then made when Mage is back, also for a run that is long over: its page shows that run's log and
-table all the same. After a day it is given up, and the ledger says so.
+The run itself never waits for this. When Mage is down or slow, the pipeline run is made when Mage
+is back, even if the run is over by then: its page shows the run's log and table all the same. After
+a day the runner stops trying, and the ledger holds why.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.ledger import Unrecorded
 from mage_dbt.mage.api import MageApi
-from mage_dbt.request import Operation, Request
+from mage_dbt.mage.tables import MageTables
+from mage_dbt.model.request import Operation, Request
+from mage_dbt.model.variables import shown, to_json
 from mage_dbt.settings import Settings
-from mage_dbt.variables import to_json
 
 log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=24)
-"""How long after its request a run's pipeline run is tried for."""
+"""How long after its request the runner tries to make a run's pipeline run."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries, growing from 1: Mage's own start takes as long."""
+"""Seconds between two tries, which grow from 1 to this: Mage's own start takes as long."""
 
 CLOCKS_APART = timedelta(days=1)
-"""Mage's times are compared with ours only to keep an old table's search short; a day covers a
-database that takes Mage's UTC for its own zone."""
+"""Mage's times are compared with ours only to keep the search of a large table short. A day covers
+a database that takes Mage's UTC for its own zone."""
 
 LONGEST_SHOWN = 500
 """Characters of a selection on the pipeline run's page."""
@@ -40,7 +41,7 @@ LONGEST_SHOWN = 500
 
 @dataclass
 class _Hindrance:
-    """Why no pipeline run can be made now, and when that is tried again."""
+    """Why no pipeline run can be made now, and when the next try is."""
 
     reason: str
     pause: float
@@ -48,16 +49,17 @@ class _Hindrance:
 
 
 class MageRecords:
-    """Makes the pipeline runs. Only `look` is called, from one thread."""
+    """Makes the pipeline runs; `make_missing` is for one thread."""
 
-    def __init__(self, settings: Settings, home: Home, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, home: Home, ledger: Ledger, tables: MageTables) -> None:
         self._mage = MageApi(settings, home)
         self._ledger = ledger
+        self._tables = tables
         self._hindrances: dict[str, _Hindrance] = {}
         self._asked_since = datetime.min.replace(tzinfo=UTC)
 
-    def look(self) -> None:
-        """Makes every pipeline run that is missing and can be made now."""
+    def make_missing(self) -> None:
+        """Makes each pipeline run that is missing and can be made now."""
         now = datetime.now(UTC)
         for run in self._ledger.without_mage_run(self._asked_since):
             pipeline = pipeline_of(run.request)
@@ -65,7 +67,7 @@ class MageRecords:
                 self._give_up(run, pipeline)
             elif not self._hindered("Mage") and not self._hindered(pipeline):
                 self._try(run, pipeline)
-        # What was asked for before is settled now; the second day is room for clocks set back.
+        # Earlier runs are settled now; the second day is room for clocks set back.
         self._asked_since = now - 2 * PATIENCE
 
     def _try(self, run: Unrecorded, pipeline: str) -> None:
@@ -84,12 +86,15 @@ class MageRecords:
             self._ledger.has_mage_run(run.id, number)
 
     def _make(self, run: Unrecorded, pipeline: str) -> int:
-        """The number of the run's pipeline run. One that an earlier try made without hearing of it,
-        or an earlier runner just before its death, is found in Mage's table. That is looked into
-        after Mage has answered, because a Mage that wakes works off what it was sent before."""
+        """The number of the run's pipeline run, made now unless Mage's table holds it already.
+
+        An earlier try may have made it without hearing so, or an earlier runner just before its
+        death. The table is read after Mage has answered, because a Mage that wakes first works off
+        what it was sent before.
+        """
         trigger = self._mage.api_trigger(pipeline)
-        there = self._ledger.mage_run_made_for(run.id, pipeline, run.asked_at - CLOCKS_APART)
-        return there or self._mage.fire(trigger, variables_of(run.id, run.request))
+        known = self._tables.made_for(run.id, pipeline, run.asked_at - CLOCKS_APART)
+        return known or self._mage.fire(trigger, variables_of(run.id, run.request))
 
     def _give_up(self, run: Unrecorded, pipeline: str) -> None:
         hindrance = self._hindrances.get("Mage") or self._hindrances.get(pipeline)
@@ -99,47 +104,52 @@ class MageRecords:
             run.id, f"Mage could not be made to show this run for {hours} h.{last}"
         )
 
-    def _hindered(self, what: str) -> bool:
-        found = self._hindrances.get(what)
+    def _hindered(self, name: str) -> bool:
+        found = self._hindrances.get(name)
         return found is not None and time.monotonic() < found.until
 
-    def _hinder(self, what: str, error: WorkspaceError) -> None:
-        before = self._hindrances.get(what)
+    def _hinder(self, name: str, error: WorkspaceError) -> None:
+        before = self._hindrances.get(name)
         pause = min(LONGEST_PAUSE, before.pause * 2) if before else 1.0
-        self._hindrances[what] = _Hindrance(str(error), pause, time.monotonic() + pause)
+        self._hindrances[name] = _Hindrance(str(error), pause, time.monotonic() + pause)
         if before is None:
             log.warning("runs go on, and are not seen in Mage for now: %s", error)
 
-    def _free(self, what: str) -> None:
-        if self._hindrances.pop(what, None):
-            log.info("runs are seen in Mage again (%s)", what)
+    def _free(self, name: str) -> None:
+        if self._hindrances.pop(name, None):
+            log.info("runs are seen in Mage again (%s)", name)
 
 
 def pipeline_of(request: Request) -> str:
-    """The pipeline a person in Mage would have used for this."""
+    """The pipeline that a person in Mage would have used for the request."""
     if request.operation is Operation.BUILD:
         return "single_model_rerun" if request.select or request.models else "daily_full_build"
     return {
         Operation.FULL_REFRESH: "incremental_full_refresh",
+        Operation.UNDO_REFRESH: "undo_refresh",
         Operation.RERUN_FAILED: "rerun_failed",
         Operation.COMMAND: "dbt_command",
     }[request.operation]
 
 
 def variables_of(run: str, request: Request) -> dict[str, Any]:
-    """What the pipeline run is given: the run to attach to, and what a reader of its page asks."""
+    """Variables of the pipeline run: the run to attach to, and what its page shows.
+
+    Mage keeps and shows them as they are, so those that look secret have stars. They are only read.
+    """
     model = " ".join((*request.select, *request.models))
-    shown = {
+    asked = {
         "model": model if len(model) <= LONGEST_SHOWN else model[: LONGEST_SHOWN - 1] + "…",
         "with_upstream": request.with_upstream,
         "with_downstream": request.with_downstream,
+        "in_place": request.in_place,
         "event_time_start": request.event_time_start,
         "event_time_end": request.event_time_end,
         "command": request.command,
         "failed_run": request.of,
         "commit": request.commit,
-        "variables": to_json(request.variables),
+        "variables": shown(to_json(request.variables)),
         "why": request.why,
         "asked_by": request.caller,
     }
-    return {"run": run} | {name: value for name, value in shown.items() if value}
+    return {"run": run} | {name: value for name, value in asked.items() if value}

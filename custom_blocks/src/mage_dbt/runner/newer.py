@@ -1,47 +1,52 @@
-"""Whether a commit that is newer than the live one is on its way, and waiting for it.
+"""Tells whether a commit newer than the live one is on its way, and waits for it.
 
-Somebody who has just pushed a repair and asks for a rerun wants it with the repair. Until git-sync
-has looked nobody here knows of the push, and until dbt has parsed it nothing can run on it.
+A person who has just pushed a repair and asks for a rerun wants it with the repair. The push is
+unknown here until git-sync's next poll, and nothing can run on it until dbt has parsed it.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mage_dbt.commits import Commits
+from mage_dbt.commits.store import Commits
 
 MOST_SECONDS = 120.0
-"""How long a request waits for a newer commit at most."""
+"""The longest that a request waits for a newer commit."""
 
 LONGEST_POLL = 30.0
-"""Seconds between two looks of git-sync beyond which the next one is not waited for."""
+"""git-sync's poll interval in seconds above which its next poll is not waited for."""
 
 BEYOND_SECONDS = 5.0
-"""How long git-sync's look may take beyond the time at which it is due."""
+"""How long git-sync's poll may take."""
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
+"""Between two polls of what is awaited."""
 
 WAITING_AT_ONCE = 16
-"""Requests that wait at the same moment: each holds one of the API's 40 threads. More of them go on
-at once."""
+"""Requests that wait at the same moment, because each uses one of the API's 40 threads. Further
+requests go on at once."""
 
 
 class NewerCommit:
-    """Looks at what git-sync has published and at what is being parsed."""
+    """Reads what git-sync has published and what is being parsed."""
 
     def __init__(
         self, commits: Commits, sync_status: Path, poll_seconds: float, stopped: threading.Event
     ) -> None:
-        """`sync_status` is what our git-sync writes after each look; another one has no such file,
-        and is not waited for."""
+        """`sync_status` is the file that our git-sync writes after each poll; another git-sync has
+        no such file, and is not waited for."""
         self._commits = commits
         self._sync_status = sync_status
-        self._look_seconds = poll_seconds + BEYOND_SECONDS if poll_seconds <= LONGEST_POLL else 0.0
+        self._sync_seconds = (
+            # What is left of a poll that is under way, the pause after it, and a whole poll.
+            poll_seconds + 2 * BEYOND_SECONDS if poll_seconds <= LONGEST_POLL else 0.0
+        )
         self._stopped = stopped
-        self._places = threading.Semaphore(WAITING_AT_ONCE)
+        self._waiting = threading.Semaphore(WAITING_AT_ONCE)
 
     def on_its_way(self) -> str:
         """The SHA of a newer commit that is being made ready; empty when there is none."""
@@ -52,7 +57,7 @@ class NewerCommit:
         return sha
 
     def notice(self) -> str:
-        """For a run that does not wait: which commit it uses, and which one is on its way."""
+        """For a run that does not wait: which commit it uses, and which is on its way."""
         sha, live = self.on_its_way(), self._commits.live
         if not sha or live is None:
             return ""
@@ -62,22 +67,22 @@ class NewerCommit:
         )
 
     def wait(self) -> str:
-        """Waits for git-sync's next look and for what that brings; says what came of it.
+        """Waits for a poll of git-sync that begins from now on, and for the commit it brings.
 
-        Nothing is said when nothing newer came.
+        Returns a sentence on the outcome; empty when no newer commit came.
         """
-        if not self._places.acquire(blocking=False):
+        if not self._waiting.acquire(blocking=False):
             return ""
         try:
             return self._wait()
         finally:
-            self._places.release()
+            self._waiting.release()
 
     def _wait(self) -> str:
-        begun = time.monotonic()
-        before = self._sync_looked_at()
-        if before:
-            self._until(lambda: self._sync_looked_at() != before, self._look_seconds)
+        begun, now = time.monotonic(), time.time()
+        if self._sync_asked_at():
+            # Not just the next outcome: a poll that is under way may have asked before the push.
+            self._until(lambda: self._sync_asked_at() >= now, self._sync_seconds)
         sha = self.on_its_way()
         if not sha:
             return ""
@@ -88,18 +93,18 @@ class NewerCommit:
             return f"Waited {seconds} for {self._named(live.sha)}, which was being made ready."
         return f"Waited {seconds} for {self._named(sha)}, which is not ready."
 
-    def _until(self, right: Callable[[], bool], seconds: float) -> None:
+    def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not right() and time.monotonic() < deadline:
-            if self._stopped.wait(LOOK_SECONDS):
+        while not condition() and time.monotonic() < deadline:
+            if self._stopped.wait(POLL_SECONDS):
                 return
 
-    def _sync_looked_at(self) -> int:
-        """0 where git-sync is another one, or has not looked yet."""
+    def _sync_asked_at(self) -> float:
+        """When git-sync's last poll began; 0 for another git-sync, and before its first poll."""
         try:
-            return self._sync_status.stat().st_mtime_ns
-        except OSError:
-            return 0
+            return float(json.loads(self._sync_status.read_text())["asked_at"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0.0
 
     def _named(self, sha: str) -> str:
         subject = self._commits.subject(sha)

@@ -1,7 +1,7 @@
-"""The folders of runs: who works in which, and which are removed when there are many.
+"""The folders of runs: which are in use, and which are removed when there are many.
 
-Whoever cleans up asks here what is in use: a folder has its owner before it is made, and a run that
-is not over, of this runner or a dead one's, keeps its folder, in which dbt's last words may be.
+A folder is taken before it is made. A run that is not over keeps its folder, whichever runner owned
+it, because dbt's last events may be in it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from mage_dbt.worker import Job
+from mage_dbt.workers.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -20,27 +20,27 @@ KEPT = 200
 """Folders of finished runs."""
 
 PREVIEW = "plan-"
-"""How the name of a folder begins that only a preview works in."""
+"""Prefix of the folder of a preview."""
 
 
 class RunFolders:
-    """Those in `runs`. Any method from any thread."""
+    """The folders in `runs`. Any method from any thread."""
 
     def __init__(self, runs: Path, going_on: Callable[[Collection[str]], set[str]]) -> None:
-        """`going_on` says which of these runs are not over; it may raise when it cannot tell."""
+        """`going_on` says which of some runs are not over; it may raise when it cannot tell."""
         self._runs = runs
         self._going_on = going_on
         self._guard = threading.Lock()
         self._used: dict[Path, Path] = {}
-        """By run's folder, its commit's."""
+        """The commit's folder by the run's."""
 
     def take(self, job: Job) -> None:
         """The job's folder, and its commit's, are in use from now on."""
         with self._guard:
             self._used[job.folder] = job.parsed.parent
 
-    def leave(self, folder: Path) -> None:
-        """Nobody works in it any more."""
+    def release(self, folder: Path) -> None:
+        """The folder is no longer in use."""
         with self._guard:
             self._used.pop(folder, None)
 
@@ -50,14 +50,14 @@ class RunFolders:
             return set(self._used.values())
 
     def remove(self, folder: Path) -> None:
-        """Removes a folder that was taken, and that no run has come to need."""
+        """Removes a folder that was taken and that no run needs."""
         _remove(folder)
-        self.leave(folder)
+        self.release(folder)
 
     def tidy(self) -> None:
-        """Removes what previews have left, and all but the newest folders of runs that are over."""
-        # Listed before it is asked who uses them: what comes in between is not in the list.
-        names = sorted(one.name for one in self._runs.iterdir() if one.is_dir())
+        """Removes folders of previews, and all but the KEPT newest of runs that are over."""
+        # Listed before asking which are in use: a folder that comes in between is not in the list.
+        names = sorted(folder.name for folder in self._runs.iterdir() if folder.is_dir())
         left = [name for name in names if name.startswith(PREVIEW)]
         runs = [name for name in names if not name.startswith(PREVIEW)]
         if len(runs) > KEPT:

@@ -1,7 +1,7 @@
-"""What only the warehouse's own kind can tell: what a run's drops take along, rows, identities.
+"""What depends on the kind of warehouse: what a run's drops take along, rows, identities.
 
-dbt speaks to every adapter alike; these questions have another answer, or none, in each server. A
-server that we know has a class of its own. Any other is `Plain`, which says what it cannot know.
+dbt speaks to every adapter in the same way, but the answers to these questions differ by server. A
+server that we know has its own class. Any other is `Plain`, which says what it cannot know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from mage_dbt.warehouse.names import Folding, Name, lower
 
 Query = Callable[[str], list[dict[str, Any]]]
-"""Runs one read-only statement on the warehouse and gives its rows by column."""
+"""Runs one read-only statement on the warehouse; returns its rows, by column."""
 
 TABLE, VIEW, MATERIALIZED_VIEW = "table", "view", "materialized_view"
 """What can stand under a relation's name, in dbt's words."""
@@ -23,8 +23,8 @@ ANY = frozenset({TABLE, VIEW, MATERIALIZED_VIEW})
 KEEP_DEPENDENTS = frozenset(
     ("trino", "duckdb", "snowflake", "bigquery", "spark", "databricks", "athena", "clickhouse")
 )
-"""Adapters of servers that leave a view alone when the table under it is dropped, by their
-documentation. There a view only fails while the table is away."""
+"""Adapters of servers that keep a view when its table is dropped, by their documentation. There a
+view only fails as long as the table is missing."""
 
 
 @dataclass(frozen=True)
@@ -36,55 +36,57 @@ class Target:
     rendered: str
     """Its name as dbt writes it in a statement."""
     drops: frozenset[str] = frozenset()
-    """What must stand under the name for dbt to drop it with all that depends on it."""
+    """What must stand under the name for dbt to drop it, with all that depends on it."""
     builds_aside: bool = False
-    """Whether dbt builds it under another name first, and puts the old one aside."""
+    """Whether dbt builds it under another name first, and renames the old one."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """What the drops of a plan take along and none of its nodes brings back."""
+    """What the drops of a plan take along and none of its nodes rebuilds."""
 
     objects: tuple[str, ...] = ()
     """Each with its kind, such as `view bi.orders`."""
     read: tuple[tuple[str, str], ...] = ()
-    """Of the plan's own nodes: each that falls with another, and that other, by unique id. It comes
-    back only if it is built after."""
+    """Pairs of the plan's own nodes, by unique id: the first falls with the second. It comes back
+    only if dbt builds it later."""
     unknown: str = ""
-    """Why this cannot be told; empty when it can."""
+    """Why this is not known; empty when it is."""
 
 
 class Warehouse(Protocol):
     """One kind of server."""
 
     folding: Folding
-    """What it makes of a name without quotes."""
+    """How it reads names."""
 
     @property
     def unknown(self) -> str:
-        """What a plan on it cannot know, as a sentence; empty when it knows everything."""
+        """A sentence on what a plan cannot know there; empty when it knows everything."""
 
     def written(self, target: Target) -> tuple[str, ...]:
-        """The relations that nobody else may touch while this one is written."""
+        """The relations that no other run may touch while this one is written."""
 
     def lost(self, targets: Sequence[Target]) -> Lost:
-        """What depends on the relations that stand there now and would be dropped."""
+        """What depends on the present relations that would be dropped."""
 
     def granted(self, targets: Sequence[Target]) -> dict[str, dict[str, tuple[str, ...]]]:
-        """By node whose relation would be dropped: who has which right on it that one made anew
-        would not have by itself, by the right's name. `comment` stands for a comment."""
+        """Rights that fall with the relations that would be dropped: by node, then by right.
+
+        Those that a new relation gets by default are left out. `comment` stands for a comment.
+        """
 
     def rows(self, targets: Sequence[Target]) -> dict[str, int]:
-        """By node, the rows that the server thinks its relation has, where it knows."""
+        """The server's estimate of each relation's rows, by node, where it has one."""
 
     def keeps_definition(self, rendered: str, sql: str) -> bool:
-        """Whether the materialized view that stands there is of another query than `sql`."""
+        """Whether the present materialized view has another query than `sql`."""
 
 
 class Plain:
-    """A server of which we know only what dbt knows."""
+    """A server that we know only through dbt; see `Warehouse`."""
 
-    folding = Folding(lower)  # the widest: what may be one relation counts as one
+    folding = Folding(lower)  # the widest: two names that may be one relation count as one
 
     def __init__(self, adapter: str) -> None:
         self._adapter = adapter
@@ -99,7 +101,7 @@ class Plain:
         return (self.folding.identity(target.rendered),)
 
     def lost(self, targets: Sequence[Target]) -> Lost:
-        if self._adapter in KEEP_DEPENDENTS or not any(one.drops for one in targets):
+        if self._adapter in KEEP_DEPENDENTS or not any(target.drops for target in targets):
             return Lost()
         return Lost(unknown=f"it is not known what {self._adapter} drops along with a relation")
 

@@ -1,7 +1,7 @@
 """A relation's identity: database, schema and name as the server reads them.
 
-dbt renders a name with quotes or without, as the project configures it; the server folds what has
-none. Two spellings of one relation are one relation.
+dbt renders a name with or without quotes, as the project configures. The server folds parts without
+quotes. So two spellings may be one relation.
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PART = re.compile(r'"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|([^."`\[]+)')
-"""A part of a rendered name: in the quotes of one server or another, or bare."""
+"""A part of a rendered name: in the quotes of some server, or without."""
+
+PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+"""A part that needs no quotes, if it is no word of the server's."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """What the server knows a relation by. The database may be empty, the schema too."""
+    """A relation's name as the server has it. Database and schema may be empty."""
 
     database: str
     schema: str
     name: str
 
     def __str__(self) -> str:
-        parts = [one for one in (self.database, self.schema) if one]
-        return ".".join(quoted(one) for one in (*parts, self.name))
+        parts = [part for part in (self.database, self.schema) if part]
+        return ".".join(quoted(part) for part in (*parts, self.name))
+
+    @property
+    def shown(self) -> str:
+        """As people write it: schema and name, with quotes where they are needed."""
+        parts = (part for part in (self.schema, self.name) if part)
+        return ".".join(part if PLAIN.fullmatch(part) else quoted(part) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -32,14 +41,14 @@ class Folding:
     """How a server reads a rendered name."""
 
     bare: Callable[[str], str]
-    """What it makes of a part without quotes."""
+    """Folds a part without quotes."""
     longest: int | None = None
-    """Bytes of a part; it cuts off the rest."""
+    """Bytes of a part; the server cuts off the rest."""
     quotes_count: bool = False
-    """Whether a part in quotes stays as it is written."""
+    """Whether a part in quotes is not folded."""
 
     def name(self, rendered: str) -> Name:
-        """Raises ValueError for what is no name."""
+        """The name that was rendered. Raises ValueError if it is no name."""
         parts = [self._part(found) for found in PART.finditer(rendered)]
         if not 1 <= len(parts) <= 3:
             raise ValueError(f"{rendered!r} is no relation's name")
@@ -57,7 +66,7 @@ class Folding:
         if bare is not None:
             text = self.bare(bare)
         else:
-            text = next(one for one in found.groups() if one is not None).replace('""', '"')
+            text = next(group for group in found.groups() if group is not None).replace('""', '"')
             text = text if self.quotes_count else self.bare(text)
         if self.longest is None:
             return text

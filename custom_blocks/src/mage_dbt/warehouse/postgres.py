@@ -1,7 +1,7 @@
-"""PostgreSQL: what `drop … cascade` takes along, and the rows it guesses.
+"""PostgreSQL: what `drop … cascade` takes along, rights, row estimates, definitions.
 
-dbt-postgres drops whatever it replaces with CASCADE, so all that depends on it is gone, in other
-schemas too, and dbt brings back only what is a node of the run.
+dbt-postgres drops what it replaces with CASCADE. So all that depends on it is dropped, in other
+schemas too, and dbt rebuilds only what is a node of the run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ LONGEST_NAME = 63
 """Bytes (NAMEDATALEN - 1)."""
 
 LEFT_BY_DBT = ("__dbt_backup", "__dbt_tmp")
-"""Ends of the names under which dbt builds and puts aside. A run that was killed leaves them; the
-next one drops them first, and views have followed the old table to the one put aside."""
+"""Ends of the names under which dbt builds a new relation and keeps the old one. A killed run
+leaves them, and the next run drops them first. Views on the old table follow it to its new name."""
 
 RELKINDS = {TABLE: "rp", VIEW: "v", MATERIALIZED_VIEW: "m"}
-"""`pg_class.relkind` of what dbt takes for each; a foreign table it does not see."""
+"""`pg_class.relkind` of each, as dbt sees it. It does not see a foreign table."""
 
 TARGETS = """
 targets (node, schema_name, name, drops, rebuilt) as (values {values}),
@@ -36,10 +36,9 @@ standing as (
 )
 """
 
-# What the server itself does in findDependentObjects() of its dependency.c: what depends on a
-# dropped thing falls, and a thing falls with what is an internal part of it (a view with its rule).
-LOST = """
-with recursive {targets},
+# As findDependentObjects() in PostgreSQL's dependency.c: what depends on a dropped object is
+# dropped, and an object is dropped with an internal part of it (a view with its rule).
+FALLEN = """
 fallen (class, id, part) as (
     select 'pg_catalog.pg_class'::regclass::oid, oid, 0 from standing where dropped
     union
@@ -55,7 +54,12 @@ fallen (class, id, part) as (
         where classid = fallen.class and objid = fallen.id and objsubid = fallen.part
             and deptype = 'i'
     ) as next (class, id, part)
-),
+)
+"""
+
+LOST = """
+with recursive {targets},
+{fallen},
 known as (
     select fallen.*, case fallen.class
         when 'pg_catalog.pg_class'::regclass then coalesce(
@@ -153,11 +157,11 @@ create temporary view mage_dbt_definition as (
 select pg_catalog.pg_get_viewdef('mage_dbt_definition'::regclass)
     <> pg_catalog.pg_get_viewdef({relation}::regclass) as differs
 """
-"""The server writes both queries in its own words. The view ends with its transaction."""
+"""The server prints both queries in its own form. The view ends with its transaction."""
 
 
 def fold(text: str) -> str:
-    """PostgreSQL folds the letters of ASCII only (its `downcase_identifier`, in any UTF)."""
+    """PostgreSQL folds only ASCII letters (`downcase_identifier`, in UTF encodings)."""
     return text.translate(_ASCII)
 
 
@@ -174,16 +178,17 @@ class Postgres:
         self._query = query
 
     def written(self, target: Target) -> tuple[str, ...]:
-        """With a long name also where dbt builds it and puts the old one: cut off, that may be
-        another model's place too."""
+        """With a long name also dbt's other names for it: cut off, they may be another model's."""
         name = self.folding.name(target.rendered)
         shared = asides(name.name) if len(name.name) + len(LEFT_BY_DBT[0]) > LONGEST_NAME else []
-        return (str(name), *(str(replace(name, name=one)) for one in shared))
+        return (str(name), *(str(replace(name, name=aside)) for aside in shared))
 
     def lost(self, targets: Sequence[Target]) -> Lost:
-        if not any(one.drops for one in targets):
+        if not any(target.drops for target in targets):
             return Lost()
-        rows = self._query(LOST.format(targets=TARGETS.format(values=self._values(targets))))
+        rows = self._query(
+            LOST.format(targets=TARGETS.format(values=self._values(targets)), fallen=FALLEN)
+        )
         return Lost(
             tuple(f"{row['type']} {row['identity']}" for row in rows if row["identity"]),
             tuple(self._pairs(rows, targets)),
@@ -192,16 +197,16 @@ class Postgres:
     def _pairs(
         self, rows: list[dict[str, Any]], targets: Sequence[Target]
     ) -> Iterator[tuple[str, str]]:
-        """By the nodes that write them, relations of which the first reads the second."""
-        names = (replace(self.folding.name(one.rendered), database="") for one in targets)
-        nodes = {name: one.node for name, one in zip(names, targets, strict=True)}
+        """Pairs of nodes, of which the first one's relation reads the second one's."""
+        names = (replace(self.folding.name(target.rendered), database="") for target in targets)
+        nodes = {name: target.node for name, target in zip(names, targets, strict=True)}
         for row in rows:
             if row["reader"]:
-                reader, dropped = (self.folding.name(row[one]) for one in ("reader", "dropped"))
+                reader, dropped = (self.folding.name(row[side]) for side in ("reader", "dropped"))
                 yield nodes[reader], nodes[dropped]
 
     def granted(self, targets: Sequence[Target]) -> dict[str, dict[str, tuple[str, ...]]]:
-        if not any(one.drops for one in targets):
+        if not any(target.drops for target in targets):
             return {}
         rows = self._query(GRANTED.format(targets=TARGETS.format(values=self._values(targets))))
         found: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -223,24 +228,28 @@ class Postgres:
 
     def _values(self, targets: Sequence[Target]) -> str:
         rows = []
-        for one in targets:
-            name = self.folding.name(one.rendered)
-            kinds = "".join(RELKINDS[kind] for kind in sorted(one.drops))
-            rows.append((one.node, name.schema, name.name, kinds, "true"))
-            if one.builds_aside:
+        for target in targets:
+            name = self.folding.name(target.rendered)
+            kinds = "".join(RELKINDS[kind] for kind in sorted(target.drops))
+            rows.append((target.node, name.schema, name.name, kinds, "true"))
+            if target.builds_aside:
                 for left in asides(name.name):
-                    rows.append((one.node, name.schema, left, "rpvm", "false"))
+                    rows.append((target.node, name.schema, left, "rpvm", "false"))
         return ", ".join(
             f"({', '.join(map(literal, texts))}, {rebuilt})" for *texts, rebuilt in rows
         )
 
 
 def asides(name: str) -> list[str]:
-    """Where dbt builds what is to be called `name`, and where it puts the old one; cut off as its
-    macro `postgres__make_relation_with_suffix` does."""
+    """The names under which dbt keeps the old relation `name` and builds the new one.
+
+    They are cut off as dbt's macro `postgres__make_relation_with_suffix` does.
+    """
     found = [name[: LONGEST_NAME - len(end)] + end for end in LEFT_BY_DBT]
-    return [one.encode()[:LONGEST_NAME].decode(errors="ignore") for one in found]
+    return [aside.encode()[:LONGEST_NAME].decode(errors="ignore") for aside in found]
 
 
 def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """As a string constant, whatever `standard_conforming_strings` says."""
+    escaped = text.replace("'", "''")
+    return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in text else f"'{escaped}'"

@@ -1,4 +1,4 @@
-from mage_dbt import blocks
+from mage_dbt.mage import blocks
 
 if "custom" not in globals():
     from mage_ai.data_preparation.decorators import custom
@@ -6,5 +6,5 @@ if "custom" not in globals():
 
 @custom
 def dbt_model(*args, **kwargs):
-    # Which models: a name; name+ is it and all that reads it, +name it and all it reads; tag:x.
+    # The models to build: a name, name+ (also what reads it), +name (also what it reads), tag:x.
     return blocks.dbt_model(kwargs, select="my_model")

@@ -1,1 +1,1 @@
-select 1 as id from pg_sleep(60)
+select 1 as id from pg_sleep(600)

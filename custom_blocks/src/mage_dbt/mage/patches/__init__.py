@@ -1,11 +1,12 @@
-"""Small changes to the installed Mage, made once when its environment is set up.
+"""Patches of the installed Mage, applied once when its environment is set up.
 
-`python -m mage_dbt.mage.patches`, run by the Python of Mage's environment, makes them. Each is
-written against one version of one file: another version, or a file somebody else has changed, is
-refused, so that nobody runs a Mage that was patched by guess. The untouched file is kept beside the
-patched one, so that running it again, or with newer patches, gives the same result.
+The Python of Mage's environment runs `python -m mage_dbt.mage.patches`. Each patch is written for
+one version of one file. Another version, or a changed file, is refused, so that nobody runs a Mage
+that was patched by guess. The untouched file stays beside the patched one: applying the patches
+again, or newer ones, gives the same result.
 
-A file a purpose: why each is there stands with it; tests/mage holds the test that fails without it.
+There is a module for each purpose. A comment says why a patch is there, and tests/mage has the test
+that fails without it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from mage_dbt.base.files import replace_file
 from mage_dbt.errors import MachineError
 from mage_dbt.mage.patches import (
+    block_runs,
     dbt_blocks,
+    own_pipelines,
     people,
     refusals,
     triggers,
@@ -29,27 +33,28 @@ from mage_dbt.mage.patches import (
 from mage_dbt.mage.patches.edit import Patch
 
 VERSION = "0.9.80"
-"""The mage-ai that the patches are written for."""
+"""The version of mage-ai that the patches are written for."""
 
 UNTOUCHED = ".untouched"
-"""Added to the name of the file as the package brought it."""
-
+"""Suffix of the file as the package brought it."""
 
 PATCHES = (
     *worker_pool.PATCHES,
+    *block_runs.PATCHES,
     *dbt_blocks.PATCHES,
     *web_application.PATCHES,
     *web_socket.PATCHES,
     *people.PATCHES,
     *triggers.PATCHES,
+    *own_pipelines.PATCHES,
     *refusals.PATCHES,
 )
 
 
 def apply() -> list[str]:
-    """Patches the mage_ai of this Python; returns the files it wrote (none when all was done).
+    """Patches the mage_ai of this Python; returns the files that it wrote.
 
-    Raises MachineError for another version of Mage or a file that is not the one expected.
+    Raises MachineError for another version of Mage or a file that is not as expected.
     """
     version = importlib.metadata.version("mage-ai")
     if version != VERSION:
@@ -74,14 +79,14 @@ def apply() -> list[str]:
 
 
 def _patched(path: Path, patches: Sequence[Patch]) -> str:
-    """The file with the edits of all its patches, whatever purpose each has."""
+    """The text of the file with the edits of all its patches."""
     untouched = path.with_name(path.name + UNTOUCHED)
     source = untouched if untouched.exists() else path
     data = source.read_bytes()
     if {hashlib.sha256(data).hexdigest()} != {patch.sha256 for patch in patches}:
         raise MachineError(
             f"{source} is not the file that mage-ai {VERSION} brings.",
-            "Delete Mage's environment and start again: it is made anew.",
+            "Delete Mage's environment and start again: it is made again.",
         )
     if source is path:
         _replace(untouched, data.decode())
@@ -96,7 +101,5 @@ def _patched(path: Path, patches: Sequence[Patch]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Renames over: an environment may share its files with others by hard links."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text)
-    aside.replace(path)
+    """Writes a new file and renames it: environments may share files by hard links."""
+    replace_file(path, text)

@@ -1,4 +1,4 @@
-"""`python -m mage_dbt.mage.patches`: see the package."""
+"""`python -m mage_dbt.mage.patches` applies the patches and prints the files that it wrote."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""Mage's own dbt blocks ask the runner."""
+"""Mage's own dbt blocks send their commands to the runner."""
 
 from mage_dbt.mage.patches.edit import Edit, Patch
 
 DBT = "data_preparation/models/block/dbt"
 
 PATCHES = (
-    # dbt is not in Mage's environment. Its dbt blocks hand their command to the runner, or say why
+    # Mage's environment has no dbt. Its dbt blocks send their command to the runner, or say why
     # they cannot.
     Patch(
         f"{DBT}/block_yaml.py",
@@ -76,12 +76,12 @@ PATCHES = (
         f"{DBT}/block.py",
         "d124f44356fc43a71cd8dd1913dd877746e26da42973e6fa08401cbd4f6c4a65",
         (
-            # It writes a sources file into the dbt project for blocks that feed a dbt block.
+            # Mage writes a sources file into the dbt project for blocks that feed a dbt block.
             Edit(
                 "        # only run if blocks_by_uuid is not empty\n",
                 "        return\n        # only run if blocks_by_uuid is not empty\n",
             ),
-            # It kept what a dbt block prints out of Mage's log.
+            # Mage kept what a dbt block prints out of its log.
             Edit(
                 "    @contextmanager\n    def _redirect_streams(\n        self,\n        **kwargs\n"
                 "    ) -> Generator[None, None, None]:\n        yield (None, None)\n\n",

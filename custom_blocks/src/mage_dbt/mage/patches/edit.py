@@ -1,4 +1,4 @@
-"""What a patch is: edits of one file, each of which fits exactly once."""
+"""A patch: edits of one file of Mage's, each of which fits exactly once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edit:
-    """`old`, which stands in the file exactly once, becomes `new`."""
+    """Replaces `old`, which occurs exactly once in the file, by `new`."""
 
     old: str
     new: str

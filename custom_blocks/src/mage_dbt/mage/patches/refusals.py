@@ -1,9 +1,9 @@
-"""A refusal of ours is shown as its sentence."""
+"""Mage shows a refusal of ours as its sentence."""
 
 from mage_dbt.mage.patches.edit import Edit, Patch
 
 PATCHES = (
-    # The log of a block had a traceback with the server's folders.
+    # A block's log had a traceback that names the server's folders.
     Patch(
         "data_preparation/logging/logger.py",
         "07e4f5f8736edd0e27cfe18c9e6f7f56bd0cac78ee0ac57976ccb8b3cf80f149",
@@ -14,8 +14,8 @@ PATCHES = (
                 "            data['error_stacktrace'] = str(error)\n",
                 "            from mage_dbt.mage import refusals\n"
                 "            data.update(refusals.in_log(error))\n"
-                "            data['message'] = refusals.message(message, error)\n"
-                "            method_name = refusals.method(method_name, error)\n"
+                "            data['message'] = refusals.log_line(message, error)\n"
+                "            method_name = refusals.log_method(method_name, error)\n"
                 "            data['level'] = log_level and data['level'] or method_name.upper()\n",
             ),
         ),
@@ -39,7 +39,7 @@ PATCHES = (
             ),
         ),
     ),
-    # An answer of the API had one too, which the page offers to unfold.
+    # So had an answer of the API, and the page offers to unfold it.
     Patch(
         "api/views.py",
         "9b3c3956504cfe8333b2d5caa0edaf67b001a97926b7aa85f3e250730304ca71",
@@ -48,7 +48,7 @@ PATCHES = (
                 "    except Exception as err:\n        __log_error(\n",
                 "    except Exception as err:\n"
                 "        from mage_dbt.mage import refusals\n"
-                "        refused = refusals.answer(err)\n"
+                "        refused = refusals.api_error(err)\n"
                 "        if refused:\n"
                 "            return __render_error(\n"
                 "                handler, refused, http_error_codes=http_error_codes, **tags\n"

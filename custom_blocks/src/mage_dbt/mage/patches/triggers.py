@@ -1,5 +1,4 @@
-"""Triggers: who made one, what of ours cannot be changed, when one is used up; a trigger's token,
-which nobody needs to see, and its name, which proves nothing."""
+"""Triggers: who made one, what of ours cannot change, when one is used up, and its hidden token."""
 
 from mage_dbt.mage.patches.edit import Edit, Patch
 
@@ -10,18 +9,18 @@ PATCHES = (
         "orchestration/db/models/schedules.py",
         "8af9d9faebb6f65565173a3035c8ceb57ead7f3de66b419200756d1bc7aa6b83",
         (
-            # HIDE_API_TRIGGER_TOKEN hides it in the answers about triggers, not in those about
-            # their runs.
+            # HIDE_API_TRIGGER_TOKEN hides the token in answers about triggers, but not in answers
+            # about their runs.
             Edit(
                 "        return self.pipeline_schedule.token\n",
                 "        return '[API_TOKEN_PLACEHOLDER]'\n",
             ),
-            # A block is told of its trigger by a name that anybody can give one. See mage/begun.py.
+            # A block knows its trigger by a name that anybody can use. See mage/pipeline_run.py.
             Edit(
                 "        variables.update(extra_variables)\n\n        return variables\n",
                 "        variables.update(extra_variables)\n"
-                "        from mage_dbt.mage import begun\n"
-                "        begun.note(self, variables)\n\n        return variables\n",
+                "        from mage_dbt.mage.pipeline_run import add_cause\n"
+                "        add_cause(self, variables)\n\n        return variables\n",
             ),
         ),
     ),
@@ -29,16 +28,16 @@ PATCHES = (
         "api/resources/PipelineScheduleResource.py",
         "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
         (
-            # It forgets who makes one, and refuses one without a name as an invalid record.
+            # Mage does not keep who makes a trigger, and refuses one without a name.
             Edit(
                 "        pipeline = kwargs['parent_model']\n"
                 "        payload['pipeline_uuid'] = pipeline.uuid\n",
                 "        pipeline = kwargs['parent_model']\n"
                 "        payload['pipeline_uuid'] = pipeline.uuid\n"
                 "        from mage_dbt.mage import triggers\n"
-                "        payload = triggers.made(payload, user)\n",
+                "        payload = triggers.completed(payload, user)\n",
             ),
-            # It saved what the workspace then wrote over within a minute.
+            # Mage saved changes that the workspace overwrote within a minute.
             Edit(
                 "        # Update associated event matchers\n",
                 "        from mage_dbt.mage import triggers\n"
@@ -51,7 +50,7 @@ PATCHES = (
                 "        triggers.refuse_removal(self.model)\n"
                 "        remove_trigger(self.model.name, self.model.pipeline_uuid)\n",
             ),
-            # Each Run@once left one for ever.
+            # Each Run@once left a trigger in the list for ever.
             Edit(
                 "        query = query.options(joinedload(PipelineSchedule.event_matchers))\n",
                 "        from mage_dbt.mage import triggers\n"
@@ -60,7 +59,20 @@ PATCHES = (
             ),
         ),
     ),
-    # The page of all pipelines counts them.
+    # "Save trigger in code" writes a trigger over the one of that name in the pipeline's file.
+    Patch(
+        "api/resources/PipelineTriggerResource.py",
+        "210f9bfd85ccbed67286abb1e95410e212488adc646c74bdf5df3c7cafedb98f",
+        (
+            Edit(
+                "        if not trigger:\n",
+                "        from mage_dbt.mage import triggers\n"
+                "        triggers.refuse_our_name(parent_model.uuid, {'name': trigger.name})\n"
+                "        if not trigger:\n",
+            ),
+        ),
+    ),
+    # The page of all pipelines counts used-up triggers.
     Patch(
         "api/resources/PipelineResource.py",
         "58e2de0dde392c11a6601f3f285919d25a9c5d41a63dfabe373075715733d9d3",
@@ -79,7 +91,7 @@ PATCHES = (
             ),
         ),
     ),
-    # Run@once made up a name of two words, which then stood as who it was.
+    # Run@once sent a random name of two words, which was then shown as the caller.
     Patch(
         f"{CHUNKS}/pages/pipelines/[pipeline]/triggers-193045d9836d8d80.js",
         "82b9b7e85cef2852be12978f14b83df6661c6ab4ae5ef5fca69b407eae4f62af",
@@ -94,8 +106,8 @@ PATCHES = (
         f"{CHUNKS}/2717-638a944d24d5abde.js",
         "8013745d55fed10875e3892cef0f106722998d8884b09aa7fdbff1a90f920f17",
         (
-            # It read every value that is typed as JSON: the commit 535e545 became null, 9978e07
-            # another number. What was a text stays one, and so does a number that JSON changes.
+            # The page read each typed value as JSON: the commit 535e545 became null, 9978e07
+            # another number. Now a text stays a text, and so does a number that JSON changes.
             Edit(
                 "function h(e){return e?Object.entries(e).reduce((function(e,n){"
                 "var t=(0,r.Z)(n,2),l=t[0],o=t[1],u=o;try{u=JSON.parse(o)}catch(e){}",
@@ -113,9 +125,9 @@ PATCHES = (
                 "variables:(0,Ne.e7)(Be(Be({},Ge),Q?(0,i.Z)({},oe.PN,Q):{}))",
                 "variables:(0,Ne.e7)(Be(Be({},Ge),Q?(0,i.Z)({},oe.PN,Q):{}),yn)",
             ),
-            # Where a trigger had false, its page showed the pipeline's own value, and saved that.
+            # Where a trigger had false, its page showed and saved the pipeline's own value.
             Edit("(0,i.Z)({},t,Gn[t]||r)", "(0,i.Z)({},t,null==Gn[t]?r:Gn[t])"),
-            # The form called a name required that nobody has to give.
+            # The form required a name, which is filled in now.
             Edit("danger:!(null!=p&&p.name)", "danger:!1"),
             Edit(
                 '(null==p?void 0:p.name)||"This is required"',

@@ -1,4 +1,4 @@
-"""The door stands before Mage's web application, and Mage makes nobody by itself."""
+"""The gateway stands before Mage's web application, and Mage makes no user by itself."""
 
 from mage_dbt.mage.patches.edit import Edit, Patch
 
@@ -7,15 +7,15 @@ PATCHES = (
         "server/server.py",
         "62a481cd1c457703927a7ec52d030284e942e19b63739be1a6a1de3b2245277b",
         (
-            # Every route is open to every page and everybody who reaches the port: the terminal,
-            # the events, the API triggers, the sessions. See mage_dbt.mage.door.
+            # Mage opens every route to every page and to everybody who reaches the port: the
+            # terminal, the events, the API triggers, the sessions.
             Edit(
                 "    return tornado.web.Application(\n        updated_routes,\n",
-                "    from mage_dbt.mage.door.application import Application as Door\n"
-                "    return Door(\n        updated_routes,\n",
+                "    from mage_dbt.mage.gateway.application import Application as Gateway\n"
+                "    return Gateway(\n        updated_routes,\n",
             ),
-            # It makes an owner with the password admin. Roles are made at the first visit, when the
-            # database is sure to have its tables.
+            # Mage makes an owner with the password admin. The gateway makes the roles at the first
+            # visit, when the database is sure to have its tables.
             Edit("    logger.info('User authentication is enabled.')\n", "    return None\n"),
         ),
     ),

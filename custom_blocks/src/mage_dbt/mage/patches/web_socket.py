@@ -1,4 +1,4 @@
-"""A web socket is the person's who opened it."""
+"""A web socket belongs to the person who opened it."""
 
 from mage_dbt.mage.patches.edit import Edit, Patch
 
@@ -9,18 +9,18 @@ PATCHES = (
         (
             Edit(
                 "logger = Logger().new_server_logger(__name__)\n",
-                "from mage_dbt.mage.door import output as door_output\n"
-                "from mage_dbt.mage.door import people as door_people\n\n"
+                "from mage_dbt.mage.gateway import notebook_output\n"
+                "from mage_dbt.mage.gateway import people as gateway_people\n\n"
                 "logger = Logger().new_server_logger(__name__)\n",
             ),
-            # What a notebook prints was sent to everybody who is connected, and written to the log.
+            # Mage sent what a notebook prints to everybody who is connected, and to the log.
             Edit(
                 "    running_executions_mapping = dict()\n",
-                "    running_executions_mapping = door_output.Executions()\n",
+                "    running_executions_mapping = notebook_output.Executions()\n",
             ),
             Edit(
                 "            for client in cls.clients:\n",
-                "            for client in door_output.listeners(\n"
+                "            for client in notebook_output.receivers(\n"
                 "                cls.clients, cls.running_executions_mapping, msg_id\n"
                 "            ):\n",
             ),
@@ -28,12 +28,13 @@ PATCHES = (
                 "f'{len(cls.clients)} client(s):\\n{json.dumps(message_final, indent=2)}'\n",
                 "f'{len(cls.clients)} client(s)'\n",
             ),
-            # Who somebody is was read from the message, by a token.
+            # Mage read who somebody is from a token in the message.
             Edit(
                 "        message = json.loads(raw_message)\n\n"
                 "        api_key = message.get('api_key')\n"
                 "        token = message.get('token')\n",
-                "        message = json.loads(raw_message)\n        door_output.speaking(self)\n",
+                "        message = json.loads(raw_message)\n"
+                "        notebook_output.set_sender(self)\n",
             ),
             Edit(
                 "        if api_key and token:\n"
@@ -45,14 +46,14 @@ PATCHES = (
                 "authenticate_client_and_token(oauth_client.id, token)\n"
                 "                if oauth_token:\n"
                 "                    user = oauth_token.user\n",
-                "        user = door_people.user_of(self.request)\n",
+                "        user = gateway_people.user_of(self.request)\n",
             ),
             Edit(
                 "        if REQUIRE_USER_AUTHENTICATION or DISABLE_NOTEBOOK_EDIT_ACCESS:\n"
                 "            valid = not REQUIRE_USER_AUTHENTICATION\n",
                 "        if DISABLE_NOTEBOOK_EDIT_ACCESS:\n            valid = True\n",
             ),
-            # A block is told who runs it.
+            # A variable tells the block who runs it.
             Edit(
                 "        global_vars['env'] = ENV_DEV\n",
                 "        global_vars['env'] = ENV_DEV\n"

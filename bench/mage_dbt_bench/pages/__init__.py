@@ -1,0 +1,1 @@
+"""The page beside a large project and a long history."""

@@ -1,0 +1,1 @@
+"""What `./scripts/bench --refresh` measures: a full refresh while people read."""

@@ -1,0 +1,1 @@
+"""The runner's client, and reports of runs for people; neither dbt nor a database driver."""

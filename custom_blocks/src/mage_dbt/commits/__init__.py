@@ -1,0 +1,1 @@
+"""Commits of dbt-metric: exported, parsed, kept; the store asks a parser and knows no worker."""

@@ -1,0 +1,1 @@
+"""What runs inside dbt's processes: the only room that imports dbt."""

@@ -1,0 +1,135 @@
+"""Keeps dbt in the tree of its commit: what a project or a package of it names must lie there.
+
+The runner has looked at the links of a commit before dbt reads it (`commits/links.py`). Where a
+path leads, and what a package brings, is known only once dbt has rendered or fetched it. So dbt's
+own functions ask here. Folders of dbt itself and of its adapters are not asked about, nor is a
+project that is no commit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dbt.deps.base
+from dbt.config.project import PartialProject
+from dbt.deps.git import GitPinnedPackage
+from dbt.deps.local import LocalPinnedPackage
+from dbt.exceptions import DbtProjectError
+
+from mage_dbt.commits import links
+from mage_dbt.commits.folders import tree_of
+
+READ = (
+    *("model_paths", "seed_paths", "snapshot_paths", "analysis_paths", "macro_paths"),
+    *("test_paths", "function_paths", "docs_paths"),
+)
+"""Attributes of dbt's project: the folders that it reads."""
+
+HINT = "Name a folder of the repository, or bring a package by git."
+
+_tree: list[Path] = []
+
+
+class LeadsOut(DbtProjectError):  # type: ignore[misc]
+    """The commit, or one of its packages, leads out of its tree."""
+
+
+def hold(arguments: Sequence[str]) -> None:
+    """From now on dbt stays in the commit of the project that its `arguments` name."""
+    tree = tree_of(Path(arguments[arguments.index("--project-dir") + 1]))
+    _tree[:] = [tree] if tree else []
+
+
+def protect() -> None:
+    """Has dbt ask here; `hold` says for which commit."""
+    _before(GitPinnedPackage, "_checkout", after=_refuse_checkout)
+    _before(LocalPinnedPackage, "resolve_path", after=_refuse_local)
+    _before(PartialProject, "create_project", after=_refuse_paths)
+    read = PartialProject.from_project_root
+
+    def from_project_root(project_root: str, **options: Any) -> Any:
+        _refuse_download(project_root)
+        return read(project_root, **options)
+
+    PartialProject.from_project_root = staticmethod(from_project_root)
+
+
+def outside(error: BaseException | None) -> LeadsOut | None:
+    """The refusal that an error of dbt's is due to."""
+    while error is not None and not isinstance(error, LeadsOut):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def links_brought() -> str:
+    """A sentence on links that lead out of the tree once packages are installed, or empty."""
+    return links.sentence(link for tree in _tree for link in links.leading_out(tree))
+
+
+def _before(owner: type[Any], name: str, after: Callable[[Any, Any], None]) -> None:
+    """Calls `after` with the object and the answer of a method before anybody gets this answer."""
+    original = getattr(owner, name)
+
+    def asked(self: Any, *arguments: Any, **options: Any) -> Any:
+        answer = original(self, *arguments, **options)
+        if _tree:
+            after(self, answer)
+        return answer
+
+    setattr(owner, name, asked)
+
+
+def _refuse_local(package: Any, folder: str) -> None:
+    if not links.is_inside(folder, _tree[0]):
+        raise LeadsOut(f"The local package {package.local} lies outside of the repository.")
+
+
+def _refuse_checkout(package: Any, folder: str) -> None:
+    clone = Path(dbt.deps.base.get_downloads_path() or "", package._checkout_name)
+    if not links.is_inside(folder, clone):
+        raise LeadsOut(
+            f"The subdirectory {package.subdirectory} of the package {package.git_unrendered} "
+            "leads out of that."
+        )
+    _refuse_links(package.git_unrendered, Path(folder), clone)
+
+
+def _refuse_download(project_root: str) -> None:
+    """Before dbt reads what a fetched package declares, from where it was unpacked."""
+    downloads = dbt.deps.base.get_downloads_path()
+    if _tree and downloads and links.is_inside(project_root, downloads):
+        name = Path(project_root).resolve().relative_to(Path(downloads).resolve()).parts[0]
+        _refuse_links(name.removesuffix("_untarred"), Path(project_root), Path(downloads, name))
+
+
+def _refuse_links(package: str, folder: Path, tree: Path) -> None:
+    if found := links.sentence(links.leading_out(folder, tree)):
+        raise LeadsOut(f"In the package {package}, {found}")
+
+
+def _refuse_paths(partial: Any, project: Any) -> None:
+    root = Path(project.project_root)
+    if not links.is_inside(root, _tree[0]):
+        return  # dbt's own, or an adapter's
+    for key, path in _named(project):
+        # dbt joins some paths with its root as they are, and makes others shorter first.
+        whole = root / path
+        # dbt's documentation copies these; first it removes what has such a path elsewhere.
+        border = root if key == "asset_paths" else _tree[0]
+        if not (
+            links.is_inside(whole, border) and links.is_inside(os.path.normpath(whole), border)
+        ):
+            raise LeadsOut(
+                f"{key.replace('_', '-')} of {project.project_name}: {path} leads out of the "
+                f"{'project' if key == 'asset_paths' else 'repository'}."
+            )
+
+
+def _named(project: Any) -> Iterator[tuple[str, str]]:
+    for key in (*READ, "asset_paths"):
+        # Another version of dbt may not have each of them.
+        yield from ((key, str(path)) for path in getattr(project, key, ()))
+    yield "packages_install_path", str(project.packages_install_path)

@@ -1,0 +1,1 @@
+"""Full refreshes that no reader notices: the part of them that speaks to dbt."""

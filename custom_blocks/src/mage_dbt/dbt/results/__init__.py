@@ -1,0 +1,1 @@
+"""What dbt makes of each node: its events, batches and failures."""

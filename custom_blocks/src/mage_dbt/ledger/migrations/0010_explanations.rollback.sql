@@ -1,0 +1,11 @@
+drop table ledger.schedule;
+drop index ledger.node_result_status;
+drop index ledger.event_cancelled;
+drop index ledger.event_final_state;
+drop index ledger.node_result_name;
+drop index ledger.event_beside_nodes;
+drop index ledger.run_morning;
+drop index ledger.event_failing_rows;
+drop index ledger.node_result_signature;
+alter table ledger.node_result drop column signature;
+alter table ledger.node_result drop column sqlstate;

@@ -1,0 +1,1 @@
+"""The queue in which runs wait for their turn; PostgreSQL holds it."""

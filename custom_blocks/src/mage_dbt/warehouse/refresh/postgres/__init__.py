@@ -1,0 +1,1 @@
+"""Refreshes on PostgreSQL."""

@@ -1,0 +1,1 @@
+{{ config(alias="lib_dates") }} select 1 as id

@@ -1,0 +1,1 @@
+select id, discount from {{ ref("fct_orders") }} where discount > 0

@@ -1,0 +1,2 @@
+{{ config(severity="warn") }}
+select id from {{ ref("fct_orders") }} where discount > 4

@@ -1,0 +1,3 @@
+{% macro cents(amount) %}(100 * {{ shared.rounded(amount) }}){% endmacro %}
+
+{% macro money(amount) %}{{ cents(amount) }}{% endmacro %}

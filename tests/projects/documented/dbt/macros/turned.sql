@@ -1,0 +1,1 @@
+{% macro turned(times) %}{{ turn(times) }}{% endmacro %}

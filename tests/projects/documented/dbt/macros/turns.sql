@@ -1,0 +1,1 @@
+{% macro turn(times) %}{{ money('1') if times < 1 else turned(times - 1) }}{% endmacro %}

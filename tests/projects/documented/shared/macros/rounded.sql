@@ -1,0 +1,1 @@
+{% macro rounded(amount) %}round({{ amount }}, 2){% endmacro %}

@@ -1,0 +1,1 @@
+select 'EUR' as currency, {{ rounded('1.0') }} as worth

@@ -1,0 +1,1 @@
+select id, 100 / discount_code as share from {{ ref('stg_orders') }}

@@ -1,0 +1,1 @@
+select id, amount as discount_code from {{ source('raw', 'orders') }}

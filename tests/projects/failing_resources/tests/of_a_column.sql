@@ -1,0 +1,1 @@
+select missing from {{ ref('numbers') }}

@@ -1,0 +1,1 @@
+select sum(id) as revenue from {{ ref("missing_column") }}

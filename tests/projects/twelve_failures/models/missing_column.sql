@@ -1,0 +1,3 @@
+select orders.id
+    {%- if fails("missing_column") %}, orders.discount_codes{% endif %}
+from {{ ref("orders") }} as orders

@@ -1,0 +1,4 @@
+select
+    id
+    {%- if fails("missing_column") %}, "Voucher"{% endif %}
+from {{ ref("orders") }}

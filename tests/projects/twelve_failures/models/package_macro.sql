@@ -1,0 +1,2 @@
+select {{ rates.to_euro("amount", "XAU" if fails("package_macro") else "KRW") }} as amount
+from {{ ref("orders") }}

@@ -1,0 +1,1 @@
+select revenue from {{ ref("daily_revenue") }}
