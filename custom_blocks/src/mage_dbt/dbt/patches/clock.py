@@ -11,16 +11,12 @@ import datetime
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
-from mage_dbt.dbt.patches.patch import Patch, apply_fitting
+from dbt_common.clients.jinja import get_template, render_template
 
-ELSEWHEN = (
-    datetime.timedelta(days=366, hours=5, minutes=7, seconds=11),
-    datetime.timedelta(days=37),
-    *(datetime.timedelta(days=days, hours=4 * days) for days in range(1, 7)),
-)
-"""Another year, another month, every other day of the week. The first of a month is added."""
+from mage_dbt.dbt.patches.patch import Patch, apply_fitting
 
 MOMENT = (
     *("__str__", "__repr__", "__format__", "__hash__", "__reduce_ex__", "__reduce__"),
@@ -44,7 +40,10 @@ class _Clock:
 
     def kept(self, name: str, rendered: Any, again: Callable[[], Any]) -> None:
         """`rendered` is kept under `name`; `again` renders it once more."""
-        if self.read and any(self._differs(shift, rendered, again) for shift in _shifts()):
+        if not self.read:
+            return
+        now = datetime.datetime.now(datetime.UTC)
+        if any(self._differs(moment - now, rendered, again) for moment in elsewhen(now)):
             self.found[name] = None
 
     def _differs(self, shift: datetime.timedelta, rendered: Any, again: Callable[[], Any]) -> bool:
@@ -57,10 +56,17 @@ class _Clock:
             self.shift = datetime.timedelta()
 
 
-def _shifts() -> Iterator[datetime.timedelta]:
-    yield from ELSEWHEN
-    today = datetime.date.today()
-    yield (today.replace(day=1) + datetime.timedelta(days=32)).replace(day=1) - today
+def elsewhen(now: datetime.datetime) -> Iterator[datetime.datetime]:
+    """Moments other than `now` at which configuration is rendered again.
+
+    Whenever `now` is, they cover each day of the month and of the week, each month, each hour, both
+    halves of it, and the next two years. A condition on one of these is seen true and false.
+    """
+    for day in range(1, 32):
+        month = day % 12 + 1 if day <= 28 else 7  # July has 31
+        hour, minute = (now.hour + day) % 24, (now.minute + 30 * (day % 2)) % 60
+        year = now.year + 1 + day // 16
+        yield now.replace(year=year, month=month, day=day, hour=hour, minute=minute)
 
 
 @contextmanager
@@ -186,11 +192,19 @@ def _node(clock: _Clock) -> Wrapper:
             clock.read = False
             context = original(parser, node, config)
 
-            def again() -> Any:
+            @cache
+            def copied() -> tuple[Any, Any, Any, Any]:
                 other, configured = deepcopy(node), parser.initial_config(node.fqn)
+                variables = parser._context_for(other, configured)
+                template = get_template(node.raw_code, variables, other, capture_macros=True)
+                return other, configured, variables, template
+
+            def again() -> Any:
+                other, configured, variables, template = copied()
+                configured._config_call_dict.clear()
                 for name in ("refs", "sources", "functions"):
                     getattr(other, name, []).clear()
-                original(parser, other, configured)
+                render_template(template, variables, other)
                 return _configured(other, configured)
 
             clock.kept(node.name, _configured(node, config), again)
