@@ -3,8 +3,14 @@ a block that refuses leaves for its reader."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -157,6 +163,44 @@ def test_what_is_saved_of_the_daily_trigger_holds(mage: Mage, http: httpx.Client
     assert save(http, trigger, settings={"timeout": 3600}) == ""
     saved = ours(http, DAILY_TRIGGER)
     assert saved["settings"]["timeout"] == 3600 and saved["start_time"] is None
+
+
+def test_nobody_reads_a_trigger_between_the_two_writes_of_a_change(
+    mage: Mage, http: httpx.Client
+) -> None:
+    trigger = ours(http, DAILY_TRIGGER)
+    folder = mage.home.mage_project / "pipelines"
+    with ThreadPoolExecutor(1) as pool:
+        with one_changes_triggers(folder):
+            saved = pool.submit(save, http, trigger, settings={"timeout": 60})
+            wait_until("the change to wait", lambda: len(waiting_for(folder)) == 1 or "not yet")
+            wait_until(
+                "the scheduler's copy to wait", lambda: len(waiting_for(folder)) == 2 or "not yet"
+            )
+            assert not saved.done()
+        assert saved.result() == ""
+    assert ours(http, DAILY_TRIGGER)["settings"]["timeout"] == 60
+
+
+@contextmanager
+def one_changes_triggers(folder: Path) -> Iterator[None]:
+    """Holds what Mage's processes hold while they change or copy triggers."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def waiting_for(folder: Path) -> list[str]:
+    """The lines of those who wait for that lock."""
+    inode = f":{folder.stat().st_ino} "
+    return [
+        line
+        for line in Path("/proc/locks").read_text().splitlines()
+        if "->" in line and inode in line
+    ]
 
 
 def test_a_trigger_of_the_workspace_is_not_deleted_and_says_what_to_do(http: httpx.Client) -> None:

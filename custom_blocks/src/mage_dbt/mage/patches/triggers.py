@@ -4,7 +4,29 @@ from mage_dbt.mage.patches.edit import Edit, Patch
 
 CHUNKS = "server/frontend_dist/_next/static/chunks"
 
+
+def _one_at_a_time(an_import: str, *functions: str) -> tuple[Edit, ...]:
+    """Mage keeps a trigger in its database and in a file. A change writes one, then the other; the
+    scheduler copies the file into the database. Between the two it undid the change, and the change
+    could then be lost. `functions` begin with their indentation.
+    """
+    decorated = (
+        Edit(one, " " * (len(one) - len(one.lstrip())) + "@one_at_a_time\n" + one)
+        for one in functions
+    )
+    imported = "from mage_dbt.mage.triggers import one_at_a_time\n"
+    return (Edit(an_import, an_import + imported), *decorated)
+
+
 PATCHES = (
+    Patch(
+        "orchestration/pipeline_scheduler_original.py",
+        "aa268ca17c8df84f4e5009d21451408525a8b3cd988ce7380424aae9add3a087",
+        _one_at_a_time(
+            "from mage_ai.shared.retry import retry\n",
+            "def sync_schedules(",
+        ),
+    ),
     Patch(
         "orchestration/db/models/schedules.py",
         "8af9d9faebb6f65565173a3035c8ceb57ead7f3de66b419200756d1bc7aa6b83",
@@ -28,6 +50,11 @@ PATCHES = (
         "api/resources/PipelineScheduleResource.py",
         "7990469db8c935f4120eedccb1110b26f2597ab5f1c5413158c6efcce48365cf",
         (
+            *_one_at_a_time(
+                "from mage_ai.shared.hash import ignore_keys, merge_dict\n",
+                "    @safe_db_query\n    def update(",
+                "    @safe_db_query\n    def delete(",
+            ),
             # Mage does not keep who makes a trigger, and refuses one without a name.
             Edit(
                 "        pipeline = kwargs['parent_model']\n"
@@ -64,6 +91,10 @@ PATCHES = (
         "api/resources/PipelineTriggerResource.py",
         "210f9bfd85ccbed67286abb1e95410e212488adc646c74bdf5df3c7cafedb98f",
         (
+            *_one_at_a_time(
+                "from mage_ai.settings.server import HIDE_API_TRIGGER_TOKEN\n",
+                "    @safe_db_query\n    def create(",
+            ),
             Edit(
                 "        if not trigger:\n",
                 "        from mage_dbt.mage import triggers\n"
@@ -77,6 +108,10 @@ PATCHES = (
         "api/resources/PipelineResource.py",
         "58e2de0dde392c11a6601f3f285919d25a9c5d41a63dfabe373075715733d9d3",
         (
+            *_one_at_a_time(
+                "from mage_ai.orchestration.db import safe_db_query\n",
+                "        @safe_db_query\n        def update_schedule_status(",
+            ),
             Edit(
                 "    a = aliased(PipelineSchedule, name='a')\n    result = (\n",
                 "    a = aliased(PipelineSchedule, name='a')\n"
