@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, ViewportSize
 
 from mage_dbt.model.run import Run, RunState
 from mage_dbt.model.status import LiveCommit
 from tests.harness.repository import git
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import SECONDS, wait_until
 from tests.harness.workspace import Workspace
 
 PANEL_WIDTHS = ((1720, 900), (1366, 768))
@@ -261,11 +262,19 @@ def test_run_once_on_every_morning_builds_or_shows_todays_build(desk: Desk) -> N
 
 def test_another_time_for_every_morning_is_refused_where_it_is_saved(desk: Desk) -> None:
     page = desk.page
-    desk.open("/pipelines/daily_full_build/triggers")
-    page.get_by_text("Every morning", exact=True).first.click()
-    page.get_by_text("Edit trigger", exact=True).click()
     cron = page.get_by_placeholder("* * * * *")
-    cron.wait_for()
+
+    def shown_cron() -> bool | str:
+        desk.open("/pipelines/daily_full_build/triggers")
+        page.get_by_text("Every morning", exact=True).first.click()
+        page.get_by_text("Edit trigger", exact=True).click()
+        try:
+            cron.wait_for(timeout=SECONDS * 1000 / 5)
+        except PlaywrightError:  # Mage's page does not ask again for what it did not get
+            return page.inner_text("body")
+        return True
+
+    wait_until("the page to show the time", shown_cron)
     cron.fill("30 22 * * *")
     page.get_by_role("button", name="Save changes").click()
     page.get_by_text("Nothing was saved. The time of 'Every morning'").wait_for()
