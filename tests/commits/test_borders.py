@@ -17,6 +17,7 @@ from mage_dbt.errors import RequestError
 from mage_dbt.model.request import Request
 from mage_dbt.model.run import Run, RunState
 from tests.canaries import places
+from tests.harness.another_dbt import without
 from tests.harness.repository import git, git_commit
 from tests.harness.runner import Runner
 from tests.harness.waiting import SECONDS
@@ -361,6 +362,43 @@ def test_nothing_of_a_commit_leads_to_files_that_are_not_its_own(
     runner.live(git_commit(repository, "Link inside"))
     assert runner.run(select="linked").state is RunState.SUCCESS
     assert runner.query("select id from analytics.linked") == [(8,)]
+
+
+def test_a_package_of_a_repository_elsewhere_is_none_of_this_machine(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """As for submodules: what comes from a server names no repository of its reader's."""
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    (tmp_path / "dbt_project.yml").write_text("name: near\n")
+    git_commit(tmp_path, "A package")
+    packages = runner.repository / "packages.yml"
+    own = str(runner.settings.dbt_metric_repo)
+    runner.restart_runner(DBT_METRIC_REPO="https://git.example.com/team/dbt-metric.git")
+    try:
+        for address in (tmp_path.as_uri(), str(tmp_path), f"ext::cat {tmp_path}"):
+            packages.write_text(f"packages:\n  - git: '{address}'\n    revision: main\n")
+            said = runner.broken(git_commit(runner.repository, f"Bring {address}"))
+            how = "uses ext" if "ext::" in address else "is a repository on the runner's own"
+            assert f"The package {address} {how}" in said["message"], said
+            assert "by git or http or https or ssh only" in said["message"]
+    finally:
+        packages.unlink()
+        runner.restart_runner(DBT_METRIC_REPO=own)
+        runner.live(git_commit(runner.repository, "Bring nothing"))
+
+
+def test_a_dbt_without_what_is_guarded_breaks_the_commit_in_words(
+    runner: Runner, tmp_path: Path
+) -> None:
+    lost = "dbt.config.project:PartialProject.create_project"
+    runner.restart_runner(PYTHONPATH=without(lost, tmp_path))
+    try:
+        said = runner.broken(git(runner.repository, "rev-parse", "HEAD"))
+        assert f"does not fit the workspace. It has no {lost.replace(':', '.')}." in said["message"]
+        assert "dbt/requirements.txt" in said["hint"] and said["by_machine"]
+    finally:
+        runner.restart_runner(PYTHONPATH="")
+        runner.live(git(runner.repository, "rev-parse", "HEAD"))
 
 
 def test_a_variable_leads_no_run_out_of_its_commit(runner: Runner) -> None:

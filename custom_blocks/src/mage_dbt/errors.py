@@ -32,6 +32,7 @@
     │   ├── PackagesMissing   a dbt package could not be fetched
     │   ├── ContentMissing    a submodule or large file was not fetched
     │   └── PreparationFailed the machine failed, not the commit; tried again
+    │       └── DbtUnfit      the installed dbt lacks what the workspace relies on
     └── RunFailed             a run ended, and not every node passed
         └── RunCancelled
 
@@ -230,6 +231,10 @@ class PreparationFailed(CommitBroken):
     """The workspace's machine could not make the commit ready. It tries again."""
 
     by_itself = True
+
+
+class DbtUnfit(PreparationFailed):
+    """The installed dbt lacks something on which the workspace relies."""
 
 
 class RunFailed(WorkspaceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,15 @@ from mage_dbt.errors import Unavailable
 
 ANY_OWNER = "safe.directory=*"
 """Configuration for folders of git-sync, which may run as another user: git refuses them else."""
+
+REMOTE = ("git", "http", "https", "ssh")
+"""Protocols by which git may fetch what a repository names: submodules and packages."""
+
+HERE = "file"
+"""The protocol of a repository on this machine."""
+
+ALLOWED_PROTOCOLS = "GIT_ALLOW_PROTOCOL"
+"""The variable by which git itself refuses all others."""
 
 Done = subprocess.CompletedProcess[str]
 
@@ -60,6 +70,20 @@ class Git:
         """The same git with an index of its own, so that the folder's stays as it is."""
         environment = os.environ if self.environment is None else self.environment
         return replace(self, environment={**environment, "GIT_INDEX_FILE": str(file)})
+
+
+def protocol(address: str) -> str:
+    """By which protocol git fetches from an address, as git reads it (gitremote-helpers)."""
+    if found := re.match(r"([A-Za-z0-9][A-Za-z0-9+.-]*)(?:::|://)", address):
+        return found[1].lower()
+    return "ssh" if re.match(r"[^/]+:", address) else HERE  # `host:path` goes over ssh
+
+
+def allowed_protocols(repository: str) -> str:
+    """GIT_ALLOW_PROTOCOL for what a repository names. Only one on this machine may name others on
+    this machine: what comes from elsewhere would read the folders of its reader."""
+    here = (HERE,) if protocol(repository) == HERE else ()
+    return ":".join((*here, *REMOTE))
 
 
 def reason(done: Done) -> str:

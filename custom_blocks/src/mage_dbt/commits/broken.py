@@ -11,7 +11,13 @@ from typing import Any
 from mage_dbt.base.lists import short_list
 from mage_dbt.base.yaml_file import REPAIR
 from mage_dbt.commits.links import INSTEAD
-from mage_dbt.errors import CommitBroken, ContentMissing, PackagesMissing, PreparationFailed
+from mage_dbt.errors import (
+    CommitBroken,
+    ContentMissing,
+    DbtUnfit,
+    PackagesMissing,
+    PreparationFailed,
+)
 from mage_dbt.model.reason import words_first
 
 PROJECT_FILE = "dbt_project.yml"
@@ -22,6 +28,9 @@ NETWORK = "network"
 
 OUTSIDE = "outside"
 """In an answer of dbt's process: what failed leads out of the commit."""
+
+UNFIT = "unfit"
+"""In an answer of dbt's process: the installed dbt lacks something on which we rely."""
 
 PACKAGE_HINTS = {
     NETWORK: f"Is the network there? {AGAIN}",
@@ -60,11 +69,18 @@ def not_prepared(sha: str, reason: str) -> PreparationFailed:
     return PreparationFailed(f"{sha[:7]} could not be read. {reason.removesuffix('.')}.", AGAIN)
 
 
+def unfit(sha: str, message: str, hint: str) -> DbtUnfit:
+    """The installed dbt was not asked about the commit: it lacks something on which we rely."""
+    return DbtUnfit(f"{sha[:7]} could not be read. {message}", hint)
+
+
 def refused_by_dbt(sha: str, answer: Mapping[str, Any]) -> CommitBroken:
     """What dbt's process answers about a commit that it could not parse; see `Parsing.answer`."""
     message = answer["message"]
     if answer["failed"] == "machine":
         return not_prepared(sha, message)
+    if answer["failed"] == UNFIT:
+        return unfit(sha, message, answer["hint"])
     if answer["failed"] == OUTSIDE:
         return leads_out(sha, message, answer["hint"])
     if answer["failed"] == "packages":

@@ -15,7 +15,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import sys
@@ -28,7 +27,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from mage_dbt.base import files, redaction
-from mage_dbt.base.git import Git, reason
+from mage_dbt.base.git import ALLOWED_PROTOCOLS, Git, allowed_protocols, reason
 from mage_dbt.base.lists import short_list
 from mage_dbt.base.redaction import without_credentials
 from mage_dbt.commits import export
@@ -53,10 +52,6 @@ FETCH_SECONDS = 1800.0
 
 LONGEST_WAIT = 60.0
 """Seconds. While the repository cannot be reached, the poll interval doubles up to this."""
-
-PROTOCOLS = "git:http:https:ssh"
-"""What git may fetch by. `file` is added where the repository itself is on this machine; so a
-submodule of a remote repository cannot name a local folder."""
 
 CONFIG = (
     *("core.hooksPath=/dev/null", "core.autocrlf=false"),
@@ -295,7 +290,8 @@ class GitSync:
             for name, value in os.environ.items()
             if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
         }
-        environ |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": PROTOCOLS, "LC_ALL": "C"}
+        protocols = allowed_protocols(self._repository)
+        environ |= {"GIT_TERMINAL_PROMPT": "0", ALLOWED_PROTOCOLS: protocols, "LC_ALL": "C"}
         environ.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
         # Submodules with relative addresses, and Git LFS, look up the repository's own address.
         count = int(environ.get("GIT_CONFIG_COUNT") or 0)
@@ -303,9 +299,6 @@ class GitSync:
         environ[f"GIT_CONFIG_VALUE_{count}"] = self._repository
         environ["GIT_CONFIG_COUNT"] = str(count + 1)
         address = urlsplit(self._repository)
-        # `host:path` goes over ssh.
-        if address.scheme == "file" or not re.match(r"[^/]+:", self._repository):
-            environ["GIT_ALLOW_PROTOCOL"] = f"file:{PROTOCOLS}"
         if address.scheme in ("", "file") and Path(address.path).exists():
             # git refuses a repository of another user, and takes the exception only from a
             # configuration file: a local fetch drops what stands on the command line.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mage_dbt.base import redaction, secret_values
+from mage_dbt.base.git import ALLOWED_PROTOCOLS, REMOTE, allowed_protocols
 from mage_dbt.commits.profile import Profile
 from mage_dbt.model.variables import to_yaml
 from mage_dbt.settings import OUR_PREFIXES
@@ -98,10 +99,19 @@ def dbt_environment(environ: Mapping[str, str]) -> dict[str, str]:
     kept |= given
     if environ.get(SHORTCUTS) == "false":
         kept[SHORTCUTS] = "false"
+    kept.setdefault(ALLOWED_PROTOCOLS, _protocols(environ))
     return kept | {
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _protocols(environ: Mapping[str, str]) -> str:
+    """By which protocols git may fetch packages: as for git-sync, which fetches the repository."""
+    if repository := environ.get("DBT_METRIC_REPO"):
+        return allowed_protocols(repository)
+    # Without either it is the demo's, a folder of this machine. Another program's is not known.
+    return ":".join(REMOTE) if environ.get("DBT_METRIC_DIR") else allowed_protocols("demo")
 
 
 def _digest(content: bytes) -> str:

@@ -34,6 +34,7 @@ from mage_dbt.commits.variables import variables_read
 from mage_dbt.errors import (
     CommitBroken,
     ContentMissing,
+    DbtUnfit,
     PackagesMissing,
     PreparationFailed,
     RequestError,
@@ -90,6 +91,8 @@ class Preparation:
                 answer = self._parser.describe(commit, key, {}, whole=True)
             except RequestError as error:
                 raise CommitBroken(f"dbt cannot parse {sha[:7]}: {error}", REPAIR) from error
+            except DbtUnfit as error:
+                raise broken.unfit(sha, error.message, error.hint) from error
             except WorkspaceError as error:
                 raise broken.not_prepared(sha, error.message) from error
             commit = commit.with_graph(key.digest, answer)

@@ -9,26 +9,30 @@ project that is no commit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import dbt.clients.git
 import dbt.deps.base
 from dbt.config.project import PartialProject
 from dbt.deps.git import GitPinnedPackage
 from dbt.deps.local import LocalPinnedPackage
 from dbt.exceptions import DbtProjectError
 
+from mage_dbt.base.git import ALLOWED_PROTOCOLS, HERE, protocol
 from mage_dbt.commits import links
 from mage_dbt.commits.folders import tree_of
 
-READ = (
-    *("model_paths", "seed_paths", "snapshot_paths", "analysis_paths", "macro_paths"),
-    *("test_paths", "function_paths", "docs_paths"),
-)
-"""Attributes of dbt's project: the folders that it reads."""
+PATHS = re.compile(r".*[-_]paths?")
+"""Keys of dbt_project.yml, and attributes of what dbt makes of it: folders that dbt reads or
+writes, those too that another version of dbt brings."""
 
-HINT = "Name a folder of the repository, or bring a package by git."
+SAID_BY_THE_RUN = frozenset(("target_path", "log_path"))
+"""Each command says them on its command line, and that counts."""
+
+HINT = "Name a folder of the repository, or bring a package by git, from a server."
 
 _tree: list[Path] = []
 
@@ -44,7 +48,13 @@ def hold(arguments: Sequence[str]) -> None:
 
 
 def protect() -> None:
-    """Has dbt ask here; `hold` says for which commit."""
+    """Has dbt ask here; `hold` says for which commit.
+
+    Raises AttributeError where this dbt has no such function: it could not be held.
+    """
+    for owner, name in ((dbt.deps.base, "get_downloads_path"), (dbt.clients.git, "run_cmd")):
+        getattr(owner, name)  # asked for later, when an error of this kind would be one of dbt's
+    _ask_first(GitPinnedPackage, "_checkout", _refuse_protocol)
     _before(GitPinnedPackage, "_checkout", after=_refuse_checkout)
     _before(LocalPinnedPackage, "resolve_path", after=_refuse_local)
     _before(PartialProject, "create_project", after=_refuse_paths)
@@ -69,20 +79,45 @@ def links_brought() -> str:
     return links.sentence(link for tree in _tree for link in links.leading_out(tree))
 
 
-def _before(owner: type[Any], name: str, after: Callable[[Any, Any], None]) -> None:
-    """Calls `after` with the object and the answer of a method before anybody gets this answer."""
+def _before(owner: type[Any], name: str, after: Callable[..., None]) -> None:
+    """Calls `after` with the object, the answer and the arguments of a method, before anybody gets
+    this answer."""
     original = getattr(owner, name)
 
     def asked(self: Any, *arguments: Any, **options: Any) -> Any:
         answer = original(self, *arguments, **options)
         if _tree:
-            after(self, answer)
+            after(self, answer, *arguments, **options)
         return answer
 
     setattr(owner, name, asked)
 
 
-def _refuse_local(package: Any, folder: str) -> None:
+def _ask_first(owner: type[Any], name: str, refuse: Callable[[Any], None]) -> None:
+    """Calls `refuse` with the object before a method of it does anything."""
+    original = getattr(owner, name)
+
+    def asked(self: Any, *arguments: Any, **options: Any) -> Any:
+        if _tree:
+            refuse(self)
+        return original(self, *arguments, **options)
+
+    setattr(owner, name, asked)
+
+
+def _refuse_protocol(package: Any) -> None:
+    """git refuses it too, for what an address leads to; but it does not name the package."""
+    allowed = os.environ.get(ALLOWED_PROTOCOLS, "").split(":")
+    used = protocol(package.git)
+    if any(allowed) and used not in allowed:
+        remote = " or ".join(name for name in allowed if name != HERE)
+        what = "is a repository on the runner's own machine" if used == HERE else f"uses {used}"
+        raise LeadsOut(
+            f"The package {package.git_unrendered} {what}: git may fetch packages by {remote} only."
+        )
+
+
+def _refuse_local(package: Any, folder: str, *_: Any, **__: Any) -> None:
     if not links.is_inside(folder, _tree[0]):
         raise LeadsOut(f"The local package {package.local} lies outside of the repository.")
 
@@ -110,11 +145,11 @@ def _refuse_links(package: str, folder: Path, tree: Path) -> None:
         raise LeadsOut(f"In the package {package}, {found}")
 
 
-def _refuse_paths(partial: Any, project: Any) -> None:
+def _refuse_paths(partial: Any, project: Any, rendered: Any) -> None:
     root = Path(project.project_root)
     if not links.is_inside(root, _tree[0]):
         return  # dbt's own, or an adapter's
-    for key, path in _named(project):
+    for key, path in (*_named(vars(project)), *_named(rendered.project_dict)):
         # dbt joins some paths with its root as they are, and makes others shorter first.
         whole = root / path
         # dbt's documentation copies these; first it removes what has such a path elsewhere.
@@ -128,8 +163,10 @@ def _refuse_paths(partial: Any, project: Any) -> None:
             )
 
 
-def _named(project: Any) -> Iterator[tuple[str, str]]:
-    for key in (*READ, "asset_paths"):
-        # Another version of dbt may not have each of them.
-        yield from ((key, str(path)) for path in getattr(project, key, ()))
-    yield "packages_install_path", str(project.packages_install_path)
+def _named(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each path, with its key as an attribute is spelled."""
+    for name, value in settings.items():
+        key = name.replace("-", "_")
+        if PATHS.fullmatch(name) and key not in SAID_BY_THE_RUN:
+            paths = value if isinstance(value, list | tuple) else [value]
+            yield from ((key, path) for path in paths if isinstance(path, str))

@@ -13,66 +13,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import IO
 
-from mage_dbt.base import redaction
-from mage_dbt.dbt import borders, fork_server, profile_secrets, zygote
-from mage_dbt.dbt.invocation import arguments_of
-from mage_dbt.dbt.jobs import do
-from mage_dbt.dbt.parsing import NotParsed
-from mage_dbt.dbt.plan.refusals import refusal
-from mage_dbt.dbt.project import Project
-from mage_dbt.dbt.sessions import name_sessions
-from mage_dbt.home import Home
-from mage_dbt.workers import partial_parse
-from mage_dbt.workers.control_channel import ControlChannel
-from mage_dbt.workers.job import Job
+from mage_dbt.dbt import unfit
 
 
 def main(arguments: list[str]) -> None:
     """Does what the arguments say (see above)."""
-    profile_secrets.protect()
-    borders.protect()
-    if arguments[0] == "zygote":
-        zygote.serve(arguments[1], _begin)
-        return
+    kind, name = arguments[:2]
     answer = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever prints to standard output must not break the protocol
-    _begin(arguments, answer)
-
-
-def _begin(words: Sequence[str], answer: IO[str]) -> None:
-    kind, name = words[:2]
-    # No secret of these is any of dbt's. But this process's user may read them, so its text may
-    # hold them.
-    redaction.hide_files_in(Home.around(Path.cwd()).secrets)
-    if kind == "fork-server":
-        fork_server.serve(answer)
-    elif kind == "ended":
-        # Imported here: it needs parts of dbt that another version may lack, and no run needs it.
-        from mage_dbt.dbt import left
-
-        answer.write(left.answer(Job.read(Path(name))) + "\n")
-    else:
-        _run(Job.read(Path(name)), answer)
-
-
-def _run(job: Job, answer: IO[str]) -> None:
-    control = ControlChannel()
-    name_sessions(job.run, job.caller)
-    target = job.folder / "target"
-    target.mkdir(exist_ok=True)
-    if not job.fresh:
-        partial_parse.bring(job.parsed, target)
-    arguments = arguments_of(job)
-    borders.hold(arguments)
     try:
-        do(job, Project.parse(arguments), control, answer)
-    except NotParsed as error:
-        kind = "machine" if error.by_machine else "parse"
-        answer.write(profile_secrets.line(refusal(kind, str(error))))
+        # Imported here: these modules import parts of dbt that another version may lack.
+        from mage_dbt.dbt import begin
+
+        begin.protect()
+    except (ImportError, AttributeError) as error:
+        lacks = unfit.lack(error)
+        if not lacks:
+            raise
+        answer.write(unfit.answer(kind, lacks))
+        sys.exit(unfit.sentence(lacks))
+    if kind == "zygote":
+        answer.close()
+        begin.serve_zygote(name)
+    else:
+        begin.begin(arguments, answer)
 
 
 if __name__ == "__main__":

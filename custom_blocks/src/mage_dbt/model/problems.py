@@ -63,6 +63,7 @@ TITLES: Mapping[type[WorkspaceError], str] = {
     errors.PackagesMissing: "dbt packages are missing",
     errors.ContentMissing: "Content that git keeps elsewhere is missing",
     errors.PreparationFailed: "The machine could not prepare the commit",
+    errors.DbtUnfit: "The installed dbt does not fit",
     errors.RunFailed: "The run failed",
     errors.RunCancelled: "The run was cancelled",
 }

@@ -16,8 +16,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from mage_dbt.base.redaction import hide
+from mage_dbt.commits.broken import UNFIT
 from mage_dbt.commits.graph_key import dbt_environment
-from mage_dbt.errors import BadSelection, RequestError, Unavailable, WorkspaceError
+from mage_dbt.errors import BadSelection, DbtUnfit, RequestError, Unavailable, WorkspaceError
 from mage_dbt.model.parse_warnings import ParseWarnings
 from mage_dbt.model.plan import Plan, PlannedNode
 from mage_dbt.model.refresh import Preview
@@ -34,7 +35,7 @@ KILL_SECONDS = 10.0
 
 LOG_FILE = "worker.log"
 
-REFUSALS = {"selection": BadSelection, "machine": Unavailable}
+REFUSALS = {"selection": BadSelection, "machine": Unavailable, UNFIT: DbtUnfit}
 """The error for what a worker's refusal is due to; otherwise RequestError."""
 
 
