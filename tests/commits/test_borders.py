@@ -418,12 +418,14 @@ def test_a_variable_leads_no_run_out_of_its_commit(runner: Runner) -> None:
 
 def test_no_secret_of_the_workspace_stands_in_what_a_run_writes(runner: Runner) -> None:
     """Not only dbt's own: whatever its process may read."""
+    edited, after = runner.home.secrets / "edited", "the-value-0c4f1e-after"
+    edited.write_text("the-value-0c4f1e-before")
     secrets = {file.name: file.read_text() for file in runner.home.secrets.iterdir()}
     assert {"api-token", "postgres-superuser", "postgres-ledger"} <= secrets.keys()
     values = " ".join(secrets.values())
-    runner.publish("Say them", says=f"select '{values}'::int as id")
+    runner.publish("Say them", says=f"select '{values} {after}'::int as id")
     run = runner.run(select="says")
-    assert "*****" in run.nodes[0].message
+    assert "*****" in run.nodes[0].message and after in run.nodes[0].message
     answers = heard(runner, run, parts=("", "/nodes/says", "/events", "/explanation"))
     assert "*****" in json.loads(answers[f"runs/{run.id}/nodes/says"])["compiled_sql"]
     folder = runner.home.runs / run.id
@@ -439,6 +441,14 @@ def test_no_secret_of_the_workspace_stands_in_what_a_run_writes(runner: Runner) 
         if secrets[name] in text
     ]
     assert found == []
+
+    # Edited in place, which does not change the folder: known to the next run of the same commit.
+    edited.write_text(after)
+    again = runner.run(select="says")
+    assert runner.how(again) == "warm" and "*****" in again.nodes[0].message
+    log = (runner.home.runs / again.id / "logs" / "dbt.log").read_text()
+    assert after not in again.nodes[0].message + log and "*****" in log
+    edited.unlink()
     (runner.repository / "models" / "says.sql").unlink()
     runner.live(git_commit(runner.repository, "Say nothing"))
 

@@ -27,6 +27,7 @@ from mage_dbt.base.redaction import (
     without_credentials,
 )
 from mage_dbt.base.secret_files import replace_secret
+from tests.harness.waiting import wait_until
 
 SECRET = 'p@ss/wörd "quoted" \\ and+more'
 
@@ -178,3 +179,20 @@ def test_what_a_folder_of_secrets_holds_is_hidden_also_what_comes_later(tmp_path
     replace_secret(folder / "api-token", "second-file-value")
     text = "first-file-value, second-file-value"
     assert scrub(text) == quick(text) == f"{STARS}, {STARS}"
+
+
+def test_a_secret_file_that_is_edited_in_place_is_hidden_soon_and_at_once_in_what_is_forked(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "api-token"
+    file.write_text("first-file-value")
+    hide_files_in(tmp_path)
+    quick = scrubber()
+    assert scrub("first-file-value") == quick("first-file-value") == STARS
+    file.write_text("other-file-value")  # of the same length, in the same file
+    wait_until("the edit to be seen", lambda: scrub("other-file-value") == STARS or "not yet")
+    assert quick("first-file-value, other-file-value") == f"{STARS}, {STARS}"
+    with file.open("a") as more:
+        more.write("\nthird-file-value")
+    hide_files_in(tmp_path)
+    assert quick("third-file-value") == STARS

@@ -14,8 +14,10 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
@@ -71,8 +73,24 @@ STARS = "*****"
 
 _hidden: set[str] = set()
 
-_folders: dict[Path, int] = {}
-"""Folders whose files are secrets: when each had changed (ns since the epoch) as it was read."""
+LOOK_SECONDS = 1.0
+"""Between two looks at each file of a folder of secrets. What renames files changes the folder, and
+that is seen at once; a file that is edited in place is not seen by its folder."""
+
+
+@dataclass
+class _Folder:
+    """What was seen of a folder whose files are secrets."""
+
+    changed_at: int = 0
+    """Nanoseconds since the epoch."""
+    look_at: float = 0.0
+    """When each file is looked at again, on the monotonic clock."""
+    files: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """By name: what changes when a file does."""
+
+
+_folders: dict[Path, _Folder] = {}
 
 
 def hide(*values: str) -> None:
@@ -82,8 +100,9 @@ def hide(*values: str) -> None:
 
 def hide_files_in(folder: Path) -> None:
     """From now on `scrub` takes out what the files in `folder` hold, as far as this process may
-    read them; also files that come or are replaced later."""
-    _folders.setdefault(folder, 0)
+    read them; also files that come or change later, `LOOK_SECONDS` after that at the latest. A
+    process that was just forked calls it again, and looks at once."""
+    _folders.setdefault(folder, _Folder()).look_at = 0.0
 
 
 def hide_file(file: Path) -> None:
@@ -228,14 +247,24 @@ def _known() -> list[str]:
 
 
 def _read_folders() -> None:
-    for folder, read_at in _folders.items():
+    now = time.monotonic()
+    for folder, seen in _folders.items():
         with suppress(OSError):  # there is none yet, or it is another user's
-            # Secrets are replaced by renaming (`secret_files`), which changes the folder.
             changed_at = folder.stat().st_mtime_ns
-            if changed_at != read_at:
-                for file in sorted(folder.iterdir()):
-                    hide_file(file)
-                _folders[folder] = changed_at
+            if changed_at == seen.changed_at and now < seen.look_at:
+                continue
+            for file in sorted(folder.iterdir()):
+                _hide_changed(file, seen)
+            seen.changed_at, seen.look_at = changed_at, now + LOOK_SECONDS
+
+
+def _hide_changed(file: Path, seen: _Folder) -> None:
+    with suppress(OSError):  # it is gone, or a link that leads nowhere
+        status = file.stat()
+        version = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if seen.files.get(file.name) != version:
+            hide_file(file)
+            seen.files[file.name] = version
 
 
 @lru_cache(maxsize=1024)

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import dbt.adapters.factory
 
+from mage_dbt.base.redaction import hide_files_in
 from mage_dbt.commits.broken import OUTSIDE
 from mage_dbt.commits.links import INSTEAD
 from mage_dbt.dbt import borders, profile_secrets
@@ -30,6 +31,7 @@ from mage_dbt.dbt.packages import bring
 from mage_dbt.dbt.parsing import NotParsed
 from mage_dbt.dbt.project import QUIET, Project
 from mage_dbt.dbt.sessions import name_sessions
+from mage_dbt.home import Home
 from mage_dbt.model.variables import to_yaml
 from mage_dbt.workers.control_channel import ControlChannel
 from mage_dbt.workers.fork_server import Task
@@ -102,6 +104,7 @@ def _outside(message: str, hint: str) -> dict[str, Any]:
 def _be_worker(project: Project, folder: Path, pipe: int) -> None:
     show_command("run", str(folder))
     os.chdir(folder)
+    hide_files_in(Home.around(folder).secrets)  # as they are now: the commit may be an old one
     job = Job.read(folder)
     control = ControlChannel()
     name_sessions(job.run, job.caller)
