@@ -154,7 +154,7 @@ def test_cancelling_in_mage_stops_the_sql_and_a_retry_takes_up_what_is_left(
     workspace.until_idle("pg_sleep")
     run = workspace.over(workspace.run_of(number))
     assert run.state is RunState.CANCELLED
-    assert run.detail == "Cancelled by somebody: its pipeline run was cancelled in Mage."
+    assert run.detail == "Cancelled: its pipeline run was cancelled in Mage."
     assert workspace.ended(number) == "cancelled"
 
     workspace.publish("Wake", apart="select 1 as id")

@@ -101,6 +101,7 @@ def test_what_waits_is_as_of_the_last_pass_and_says_which_exposures_read_it(
     assert stale["after_shares"].exposures == ()
     assert explanation.left == 6
     assert explanation.whole_at is None, "a rerun on the same commit fails again"
+    assert explanation.rerun_seconds, "and takes its time nevertheless"
     assert explanation.over_by is None
 
 
@@ -276,3 +277,5 @@ def test_a_model_whose_columns_changed_waits_for_a_refresh(
     assert runner.run(operation="full_refresh", models=["strict"]).state is RunState.SUCCESS
     text = httpx.get(address, timeout=SECONDS, trust_env=False).text
     assert "/ask/refresh?model=model.explained.strict" not in text
+    assert "run full_refresh --model" not in runner.tool("show", run.id), "it is done"
+    assert {found.refresh for found in runner.client.explanation(run.id).causes} == {""}

@@ -20,9 +20,11 @@ from mage_dbt.client.client import RunnerClient
 from mage_dbt.errors import QueueFull, Unavailable
 from mage_dbt.home import Home
 from mage_dbt.launcher import programs
+from mage_dbt.launcher.database_roles import SUPERUSER
 from mage_dbt.launcher.programs import Databases
+from mage_dbt.model.failure import FailureClass
 from mage_dbt.model.request import Request
-from mage_dbt.model.run import Run, RunState
+from mage_dbt.model.run import TAKEN_OVER, Run, RunState
 from mage_dbt.settings import Settings
 from tests.harness.models import sleepy
 from tests.harness.ports import free_ports
@@ -208,7 +210,7 @@ def test_a_living_runner_ends_what_a_killed_one_left(runner: Runner, second: Sec
     os.kill(second.process.pid, signal.SIGKILL)
     ended = runner.over(left)
     assert ended.state is RunState.ERROR
-    assert "the runner was stopped" in ended.detail.lower()
+    assert TAKEN_OVER in ended.detail.lower()
     assert processes.ended(worker)
     runner.running(mine, "pg_sleep")
     runner.client.cancel(mine.id, "the test")
@@ -230,6 +232,45 @@ def test_a_living_runner_ends_what_a_killed_one_left(runner: Runner, second: Sec
 
     wait_until("the queue to be empty", empty)
     wait_until("the living runner to hold its own lock, and no other", only_its_own)
+
+
+def test_a_runner_that_lost_the_database_leaves_its_run_to_the_one_that_took_it_over(
+    runner: Runner, second: SecondRunner, tmp_path: Path
+) -> None:
+    sha = runner.commit("Sleep on", apart=sleepy(), facts="select 1 as id, 10 as amount")
+    runner.live(sha)
+
+    def has_it() -> bool | str:
+        live = second.client.status().to_json()["live"]["sha"]
+        return bool(live == sha) or str(live)
+
+    wait_until("the second runner to have the commit", has_it)
+    run = second.ask(select="apart+")
+    runner.running(run, "pg_sleep")
+    os.kill(second.process.pid, signal.SIGSTOP)
+    runner.rows(
+        SUPERUSER,
+        "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+        " and objsubid = 2 and objid in (select unnest(array[runner, lease]) from queue.entry"
+        " where run = %s)",
+        run.id,
+    )
+    ended = runner.over(run)
+    assert ended.state is RunState.ERROR and TAKEN_OVER in ended.detail.lower()
+    os.kill(second.process.pid, signal.SIGCONT)
+    log = tmp_path / "second" / "logs" / "runner.log"
+
+    def says_so() -> bool | str:
+        text = log.read_text()
+        return f"run {run.id} is another runner's now" in text or text[-2000:]
+
+    wait_until("the second runner to let go", says_so)
+    now = runner.client.run(run.id)
+    assert (now.state, now.detail, now.nodes) == (ended.state, ended.detail, ended.nodes)
+    assert not [one for one in now.nodes if "cancelled" in one.message]
+    (cause,) = runner.client.explanation(run.id).causes
+    assert cause.failure_class is FailureClass.INFRASTRUCTURE
+    assert cause.sentence.endswith("and another runner took the run over.")
 
 
 def test_a_run_is_cancelled_at_whichever_runner_one_asks(

@@ -9,7 +9,15 @@ from mage_dbt.model.explanation import Cause, FailedNode
 from mage_dbt.model.failure import FailureClass, failure_of, sqlstate_of_refusal
 from mage_dbt.model.plain_words import advice, plain_words, sentence, texts
 from mage_dbt.model.reason import hint_of, words_first
-from mage_dbt.model.run import ENDED_EARLY, RUNNER_STOPPED, UNDECIDED, NodeResult, cancelled
+from mage_dbt.model.run import (
+    ENDED_EARLY,
+    RUNNER_STOPPED,
+    TAKEN_OVER,
+    UNDECIDED,
+    NodeResult,
+    cancelled,
+    cancelled_in_mage,
+)
 
 INFRASTRUCTURE, CODE, DATA, UNKNOWN, STOPPED = FailureClass
 
@@ -86,7 +94,7 @@ constrained values.
     [
         (RAISED, "P0001", UNKNOWN, "A function of the database stopped a with a message of its"),
         (STANDBY, "40001", INFRASTRUCTURE, "Another session changed what a was reading"),
-        ("canceling statement due to user request", "57014", INFRASTRUCTURE, "Somebody stopped a"),
+        ("canceling statement due to user request", "57014", INFRASTRUCTURE, "a was stopped in"),
         ("문장 실행이 취소되었습니다", "57014", INFRASTRUCTURE, "The database stopped a before"),
         ("canceling statement due to lock timeout", "55P03", INFRASTRUCTURE, "a waited too long"),
         (CATALOG, "23505", INFRASTRUCTURE, "a and another session made the same thing at once"),
@@ -134,7 +142,12 @@ constrained values.
         ),
         (f"{ENDED_EARLY}: killed by signal 9.", "", INFRASTRUCTURE, "The process of the run ended"),
         (f"{RUNNER_STOPPED} while it ran", "", INFRASTRUCTURE, "The workspace was stopped while"),
-        (cancelled("kim"), "", STOPPED, "Somebody cancelled the run before a was done."),
+        (f"{TAKEN_OVER}.", "", INFRASTRUCTURE, "Another runner took the run over before a was"),
+        (cancelled("kim"), "", STOPPED, "The run was cancelled before a was done."),
+        (
+            cancelled(cancelled_in_mage("")),
+            *("", STOPPED, "The run was cancelled before a was done."),
+        ),
         ("Runtime Error in model a (models/a.sql)\n  odd", "", UNKNOWN, "a failed."),
     ],
 )
@@ -221,6 +234,19 @@ def test_the_hint_is_the_workspaces_own_or_else_the_servers() -> None:
         (
             f"Cancelled: {RUNNER_STOPPED}.",
             *(INFRASTRUCTURE, "The workspace was stopped before it was done."),
+        ),
+        (
+            f"T{TAKEN_OVER[1:]}.",
+            INFRASTRUCTURE,
+            "Its runner was stopped or lost the database, and another runner took the run over.",
+        ),
+        (
+            "Cancelled: its pipeline run was cancelled in Mage.",
+            *(STOPPED, "Its pipeline run was cancelled in Mage."),
+        ),
+        (
+            "Cancelled by kim: its pipeline run was cancelled in Mage.",
+            *(STOPPED, "kim stopped it."),
         ),
     ],
 )

@@ -68,7 +68,9 @@ def rerun(state: RunState) -> Run:
 
 def explained(failure_class: FailureClass = FailureClass.CODE, left: int = 37) -> Explanation:
     node = FailedNode("model.shop.fct_orders", "fct_orders", "model", "", "no such column")
-    return Explanation(BUILD, (Cause(failure_class, "42703", "t", "s", (node,)),), left)
+    cause = Cause(failure_class, "42703", "t", "s", (node,))
+    whole_at = DUE + timedelta(seconds=40)
+    return Explanation(BUILD, (cause,), left, whole_at, rerun_seconds=40.0)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,6 @@ def of(
         explanation or explained(),
         (live, "") if live else None,
         made,
-        40.0,
         DUE,
     )
     assert found
@@ -189,6 +190,13 @@ def test_the_button_waits_for_the_repair_that_is_being_made_ready() -> None:
     assert waits.whole_at == DUE + timedelta(seconds=46) and waits.nodes == 37
     ready = of(live=REPAIR)
     assert ready.allowed and ready.commit == REPAIR and not ready.same_commit
+
+
+def test_how_long_it_takes_is_said_also_where_it_fails_again() -> None:
+    fails_again = replace(explained(), whole_at=None)
+    found = of(explanation=fails_again)
+    assert found.allowed and found.same_commit and found.nodes == 37
+    assert (found.seconds, found.whole_at) == (40.0, None)
 
 
 def test_what_was_of_the_machine_waits_for_no_repair() -> None:
@@ -212,7 +220,7 @@ def test_on_the_commit_of_the_last_failed_rerun_it_fails_again() -> None:
 
 def test_nothing_is_offered_for_what_is_green() -> None:
     story = (build(RunState.SUCCESS),)
-    assert offer(story, NowState.PASSED, None, (BROKEN, ""), None, None, DUE) is None
+    assert offer(story, NowState.PASSED, None, (BROKEN, ""), None, DUE) is None
 
 
 def test_the_newest_failure_is_the_one_that_is_explained() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from mage_dbt.commits.store import Commits
 from mage_dbt.explain.evidence import Evidence
@@ -103,6 +103,7 @@ class Explainer:
                     replace(node, gone=True) if node.node in later.gone else node
                     for node in cause.nodes
                 ),
+                refresh="" if cause.refresh in later.over else cause.refresh,
                 seen=_seen_of(cause, later)[0],
                 seen_total=_seen_of(cause, later)[1],
                 stale=stale(
@@ -118,9 +119,19 @@ class Explainer:
             if counts.counts(result.kind)
         )
         left = ended - later.over
-        whole = None if self._fails_again(known, left) else self._whole.of(known, left)
-        gone = len(ended & later.gone)
-        return Explanation(known.run.id, causes, len(left), whole, over_by, gone)
+        seconds = self._whole.seconds(known, left)
+        whole = None
+        if seconds is not None and not self._fails_again(known, left):
+            whole = self._now() + timedelta(seconds=seconds)
+        return Explanation(
+            known.run.id,
+            causes,
+            len(left),
+            whole,
+            over_by,
+            len(ended & later.gone),
+            rerun_seconds=seconds,
+        )
 
     def _fails_again(self, known: Known, left: Collection[str]) -> bool:
         """Whether a rerun of what is left fails again as long as nobody changes anything."""

@@ -6,12 +6,21 @@ import re
 
 from mage_dbt.model.failure import Failure, FailureClass, failure_of, sqlstate_of_refusal
 from mage_dbt.model.reason import first_line
-from mage_dbt.model.run import CANCELLED, ENDED_EARLY, RUNNER_STOPPED, UNDECIDED, NodeResult
+from mage_dbt.model.run import (
+    CANCELLED,
+    CANCELLED_IN_MAGE,
+    ENDED_EARLY,
+    RUNNER_STOPPED,
+    UNDECIDED,
+    NodeResult,
+)
 
 NO_CONNECTION = re.compile(r"connection to server (at|on) ")
 """libpq's words, which are not translated."""
 
-DECISION = re.compile(rf"({CANCELLED}|thrown away) by |{UNDECIDED}", re.IGNORECASE)
+DECISION = re.compile(
+    rf"({CANCELLED}|thrown away) by |{CANCELLED}: {CANCELLED_IN_MAGE}|{UNDECIDED}", re.IGNORECASE
+)
 """How a person's decision begins, or one that was wanted and did not come."""
 
 ACCIDENT = re.compile(

@@ -1,10 +1,10 @@
-"""When everything would be whole, if what is left of a run were rerun now."""
+"""How long a rerun of what is left of a run takes: then everything would be whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from mage_dbt.explain.known import AGAIN, Known
 from mage_dbt.ledger import Ledger
@@ -30,8 +30,8 @@ class WholeTimes:
         self._now = now
         self._kept: dict[str, _Estimates] = {}
 
-    def of(self, known: Known, left: Collection[str]) -> datetime | None:
-        """When a rerun of the nodes that are left would be over; None where nothing tells."""
+    def seconds(self, known: Known, left: Collection[str]) -> float | None:
+        """How long a rerun of the nodes that are left takes; None where nothing tells."""
         if not left:
             return None
         now = self._now()
@@ -40,8 +40,7 @@ class WholeTimes:
         if last is None or now - last.at > AGAIN or not again <= last.asked:
             seconds = self._estimates(again, known.planned, known.run.target)
             last = self._kept[known.run.id] = _Estimates(now, again, seconds)
-        takes = rerun_seconds(again, known.planned, last.seconds)
-        return None if takes is None else now + timedelta(seconds=takes)
+        return rerun_seconds(again, known.planned, last.seconds)
 
     def forget(self, run: str) -> None:
         """Drops what was kept of a run."""

@@ -231,7 +231,8 @@ class Cause:
     came: ChangedFile | None = None
     """Of a node that has not passed before: the last change of its own file, without a diff."""
     refresh: str = ""
-    """The unique id of the model or seed whose full refresh may repair it; empty for none."""
+    """The unique id of the model or seed whose full refresh may repair it; empty for none, and once
+    it has passed since."""
     failing_rows: FailingRows | None = None
     seen: tuple[Seen, ...] = ()
     """Earlier failures of the same cause, the newest first, at most five."""
@@ -263,6 +264,9 @@ class Explanation:
     """How many nodes have not passed since, and are no longer in the live commit; not in `left`."""
     unchanged: bool = False
     """Whether the run was ended before it had changed anything, so that nothing is left of it."""
+    rerun_seconds: float | None = None
+    """How long a rerun of what is left takes, as its nodes took lately, also where it fails again;
+    None where nothing tells."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Explanation:

@@ -16,7 +16,13 @@ from typing import Annotated
 
 from mage_dbt.model import codec
 from mage_dbt.model.reason import HEADING, HOOK_OF, words_first
-from mage_dbt.model.run import CANCELLED, ENDED_EARLY, RUNNER_STOPPED, NodeResult
+from mage_dbt.model.run import (
+    CANCELLED,
+    CANCELLED_IN_MAGE,
+    ENDED_EARLY,
+    RUNNER_STOPPED,
+    NodeResult,
+)
 
 
 class FailureClass(StrEnum):
@@ -100,7 +106,7 @@ BY_HEADING = {
 OF_THE_WORKSPACE = (ENDED_EARLY, RUNNER_STOPPED, CANCELLED)
 """How the reason of a node begins that was cut off."""
 
-BY_SOMEBODY = f"{CANCELLED} by "
+BY_SOMEBODY = (f"{CANCELLED} by ", f"{CANCELLED}: {CANCELLED_IN_MAGE}")
 """How it begins where a person did it."""
 
 LOST = ("08", "57P")

@@ -110,6 +110,7 @@ class RerunOffer:
     seconds: float | None
     """How long it takes; None where that is not known."""
     whole_at: Moment | None
+    """When everything would be whole then; None where it fails again."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,19 @@ from typing import TypeGuard
 from mage_dbt.model.explanation import Cause
 from mage_dbt.model.failure import CACHED_PLAN, CATALOG_INDEX, FailureClass, in_a_hook
 from mage_dbt.model.folded import TESTS
-from mage_dbt.model.run import CANCELLED, ENDED_EARLY, RUNNER_STOPPED
+from mage_dbt.model.run import (
+    CANCELLED,
+    CANCELLED_IN_MAGE,
+    ENDED_EARLY,
+    RUNNER_STOPPED,
+    TAKEN_OVER,
+)
 
 ADVICE = {
     FailureClass.INFRASTRUCTURE: "The machine, the network or another session: a rerun may pass.",
     FailureClass.CODE: "Somebody has to change it; a rerun on the same version fails again.",
     FailureClass.DATA: "The rows are not as they should be: look at the data, or at what loads it.",
-    FailureClass.STOPPED: "Somebody wanted it so: ask for it again when it is wanted after all.",
+    FailureClass.STOPPED: "It was wanted so: ask for it again when it is wanted after all.",
     FailureClass.UNKNOWN: "Nothing tells what kind of failure it is; the message is below.",
 }
 """What to do about a failure of a class, where nothing tells more."""
@@ -133,7 +139,7 @@ BY_TITLE: tuple[tuple[str, str, PlainWords], ...] = (
         *("57014", "due to statement timeout"),
         PlainWords("%(name)s ran longer than the allowed time, and was stopped.", LIMIT),
     ),
-    ("57014", "due to user request", PlainWords("Somebody stopped %(name)s in the database.")),
+    ("57014", "due to user request", PlainWords("%(name)s was stopped in the database.")),
     ("0A000", CACHED_PLAN, PlainWords("A table changed while %(name)s was reading it.")),
     # PostgreSQL does not translate the names of its catalogs.
     (
@@ -141,8 +147,12 @@ BY_TITLE: tuple[tuple[str, str, PlainWords], ...] = (
         PlainWords("%(name)s and another session made the same thing at once."),
     ),
     ("", rf"^{ENDED_EARLY}", PlainWords("The process of the run ended before %(name)s was done.")),
+    (
+        *("", rf"^{TAKEN_OVER}"),
+        PlainWords("Another runner took the run over before %(name)s was done."),
+    ),
     ("", rf"^{RUNNER_STOPPED}", PlainWords("The workspace was stopped while %(name)s ran.")),
-    ("", rf"^{CANCELLED}", PlainWords("Somebody cancelled the run before %(name)s was done.")),
+    ("", rf"^{CANCELLED}", PlainWords("The run was cancelled before %(name)s was done.")),
     # dbt's own words are English always.
     (
         *("", "^This model has an enforced contract that failed"),
@@ -183,16 +193,21 @@ HOOK = PlainWords("A hook of %(name)s failed.")
 HOOK_OF_PROJECT = PlainWords("%(name)s failed, a hook of the project.")
 SEED = PlainWords("The file of the seed %(name)s has a value that its table does not take.", FILE)
 STOPPED_BY = PlainWords("%(who)s stopped it.")
+STOPPED_IN_MAGE = PlainWords("Its pipeline run was cancelled in Mage.")
 THROWN_AWAY = PlainWords("%(who)s threw the refresh away. Nothing has changed.")
 UNDECIDED = PlainWords("Nobody let the refresh swap in time. Nothing has changed.", ASK_AGAIN)
 CUT_OFF = PlainWords("The workspace was stopped before it was done.", DONE_BY_A_RERUN)
+HANDED_OVER = PlainWords(
+    "Its runner was stopped or lost the database, and another runner took the run over.",
+    DONE_BY_A_RERUN,
+)
 NOT_BEGUN = PlainWords("Nothing of it could run.", REFUSED)
 
 OTHERS = (
     *(TEST, TEST_OF, TEST_OF_SOURCE, UNIT_TEST, UNIT_TEST_OF, SOURCE, MACRO, COMPILATION),
     *(ACCIDENT, FAILED, NOTHING_RAN, NO_LOGIN, NO_DATABASE, NO_CONNECTION, NOT_BEGUN),
     *(HOOK, HOOK_OF_PROJECT, SEED),
-    *(STOPPED_BY, THROWN_AWAY, UNDECIDED, CUT_OFF),
+    *(STOPPED_BY, STOPPED_IN_MAGE, THROWN_AWAY, UNDECIDED, CUT_OFF, HANDED_OVER),
 )
 
 
@@ -263,7 +278,9 @@ def _of_a_run(cause: Cause) -> PlainWords:
     if stopped := STOPPED.match(cause.title):
         return STOPPED_BY if stopped["how"] == "Cancelled" else THROWN_AWAY
     if cause.failure_class is FailureClass.STOPPED:
-        return UNDECIDED
+        return STOPPED_IN_MAGE if CANCELLED_IN_MAGE in cause.title else UNDECIDED
+    if TAKEN_OVER in cause.title.lower():
+        return HANDED_OVER
     if RUNNER_STOPPED in cause.title.lower():
         return CUT_OFF
     if cause.sqlstate.startswith("28"):

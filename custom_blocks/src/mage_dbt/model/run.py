@@ -38,6 +38,9 @@ LONGEST_TITLE = 60
 RUNNER_STOPPED = "the runner was stopped"
 """The reason when no person cancelled the run."""
 
+TAKEN_OVER = f"{RUNNER_STOPPED}, or lost the database, and another runner took this run over"
+"""The reason when a runner of another home ends the run: that the first is gone is all it sees."""
+
 
 CANCELLED = "cancelled"
 """How the reason of a cancelled run's nodes begins."""
@@ -57,14 +60,17 @@ UNDECIDED = "Nobody decided to swap"
 
 
 def cancelled(by: str) -> str:
-    """The reason in words: `cancelled by kim`; `by` is a person or RUNNER_STOPPED."""
-    how = f": {by}" if by == RUNNER_STOPPED else f" by {by.removeprefix('by ')}"
+    """The reason in words: `cancelled by kim`; `by` is a person, RUNNER_STOPPED, or
+    CANCELLED_IN_MAGE where nobody knows the person."""
+    how = (
+        f": {by}" if by in (RUNNER_STOPPED, CANCELLED_IN_MAGE) else f" by {by.removeprefix('by ')}"
+    )
     return CANCELLED + how
 
 
 def cancelled_in_mage(who: str) -> str:
     """The `by` of a run that was cancelled in Mage; `who` is empty without a login."""
-    return f"{who or 'somebody'}: {CANCELLED_IN_MAGE}"
+    return f"{who}: {CANCELLED_IN_MAGE}" if who else CANCELLED_IN_MAGE
 
 
 PASSED = frozenset({"success", "pass", "warn"})

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mage_dbt.errors import Conflict, LedgerUnreachable, WorkspaceError
 from mage_dbt.ledger import Ledger
 from mage_dbt.model.plan import Plan
-from mage_dbt.model.run import ENDED_EARLY, EventKind, Run, RunState, cancelled
+from mage_dbt.model.run import ENDED_EARLY, TAKEN_OVER, EventKind, Run, RunState, cancelled
 from mage_dbt.runner.left_sessions import POLL_SECONDS as SESSIONS_POLL_SECONDS
 from mage_dbt.runner.left_sessions import Found, record_found
 from mage_dbt.runner.queue.queue import ORPHAN_SECONDS, Queue
@@ -110,7 +110,7 @@ class Execution(threading.Thread):
     def drop(self) -> None:
         """Another runner has taken the run over: ends the worker and writes no more."""
         self._taken_over = True
-        self.cancel("another runner took it over")
+        self.cancel(TAKEN_OVER)
 
     @property
     def waits(self) -> bool:
@@ -169,6 +169,8 @@ class Execution(threading.Thread):
         self._cut_off = record.cut_off
         ending = "" if record.ended else f"{ENDED_EARLY}: {worker.ending()}"
         reason = self._stopped() or ending
+        if self._taken_over:
+            return RunState.CANCELLED, ""  # the other runner has judged it
         self._write(lambda: record.fill(plan, reason))
         return record.verdict(plan)
 
@@ -208,16 +210,19 @@ class Execution(threading.Thread):
         """Brings the worker's events into the ledger until its end."""
         file = self.job.folder / EVENTS_FILE
         record = Record(self.run_id, file, self._ledger, self._stopped)
-        while True:
+        while not self._taken_over:
             alive = worker.alive()  # asked before `take`, so that the last events are not missed
             more = self._write(record.take)
             if not alive and not more:
                 return record
             if not more:
                 time.sleep(POLL_SECONDS)
+        return record
 
     def _stopped(self) -> str:
         """Who or what has cancelled it, in words; empty while nobody has."""
+        if self._taken_over:
+            return TAKEN_OVER
         return cancelled(self._cancelled) if self._cancelled else ""
 
     def _begin(self) -> Worker | None:

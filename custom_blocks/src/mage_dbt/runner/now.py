@@ -223,10 +223,6 @@ class NowMaker:
         preparing: Preparing | None,
         now: datetime,
     ) -> RerunOffer | None:
-        seconds = None
-        if explanation and explanation.whole_at and self._explained:
-            made_at = self._explained[1]
-            seconds = round(max((explanation.whole_at - made_at).total_seconds(), 0.0), 1)
         live = self._commits.live
         return offer(
             story,
@@ -234,7 +230,6 @@ class NowMaker:
             explanation,
             (live.sha, live.subject) if live else None,
             preparing,
-            seconds,
             now,
         )
 
@@ -415,7 +410,6 @@ def offer(
     explanation: Explanation | None,
     live: tuple[str, str] | None,
     preparing: Preparing | None,
-    seconds: float | None,
     now: datetime,
 ) -> RerunOffer | None:
     """What the button does now; None where nothing has failed.
@@ -448,8 +442,9 @@ def offer(
     elif why_not is WhyNot.ALLOWED and causes and explanation and not explanation.left:
         why_not = WhyNot.NOTHING_LEFT
     failed_on = [run.commit for run in story if run.state.final and run.state is RunState.ERROR]
+    seconds = explanation.rerun_seconds if explanation else None
     whole_at = None
-    if seconds is not None:
+    if seconds is not None and explanation and explanation.whole_at:
         whole_at = now + timedelta(seconds=seconds + (ready_in or 0.0))
     return RerunOffer(
         run=story[0].id,
@@ -460,7 +455,7 @@ def offer(
         ready_in_seconds=ready_in,
         same_commit=bool(failed_on) and failed_on[-1] == sha,
         nodes=explanation.left if explanation else 0,
-        seconds=seconds,
+        seconds=None if seconds is None else round(seconds, 1),
         whole_at=whole_at,
     )
 

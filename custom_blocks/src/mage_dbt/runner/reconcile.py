@@ -22,7 +22,7 @@ from mage_dbt.home import Home
 from mage_dbt.ledger import Ledger
 from mage_dbt.model.command import Command
 from mage_dbt.model.refresh import RefreshOptions, RefreshStep, Step
-from mage_dbt.model.run import RUNNER_STOPPED, EventKind, Run, RunState, cancelled
+from mage_dbt.model.run import RUNNER_STOPPED, TAKEN_OVER, EventKind, Run, RunState, cancelled
 from mage_dbt.runner.left_sessions import POLL_SECONDS, Found, record_found
 from mage_dbt.runner.queue.queue import ORPHAN_SECONDS, Queue
 from mage_dbt.runner.record import Record
@@ -235,7 +235,9 @@ def end_abandoned(run: Run, folder: Path, ledger: Ledger, found: Found = NOTHING
     more has its effect: the run is cut off, and ends as cancelled. A decision to swap is named.
     """
     by = ledger.asked_to_cancel([run.id]).get(run.id)
-    reason = cancelled(by) if by else f"{RUNNER_STOPPED} while this run was going on"
+    # The folder of a run is in its runner's home.
+    stopped = f"{RUNNER_STOPPED} while this run was going on" if folder.exists() else TAKEN_OVER
+    reason = cancelled(by) if by else stopped
     record = Record(run.id, folder / EVENTS_FILE, ledger, lambda: reason)
     record.recall()
     record.take()
