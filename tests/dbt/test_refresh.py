@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -416,7 +417,13 @@ def batches(run: Run) -> list[str]:
 def test_a_rerun_goes_on_with_the_batches_that_were_built_aside(runner: Runner) -> None:
     runner.execute("update raw.events set amount = 13 where id = 18")
     run = refresh(runner, "hourly")
-    assert run.state is RunState.ERROR and steps(run, Step.RESUMABLE), run.detail
+    (kept,) = steps(run, Step.RESUMABLE)
+    assert run.state is RunState.ERROR and kept.until, run.detail
+    # What is written stands there for ever, and a rerun of the next day begins anew.
+    assert "within 24 hours of the request of this run" in kept.text
+    assert run.resumable(kept.until - timedelta(minutes=1)) and not run.resumable(
+        kept.until + timedelta(minutes=1)
+    )
     done = batches(run)
     assert "2026-11-20" in done and "2026-11-24" not in done
     assert runner.query("select count(*) from analytics.hourly where amount = 10") == [(32,)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -76,6 +77,7 @@ def problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:
     told: dict[str, Any] = answer.json()
     assert told["type"] == f"urn:mage-dbt:{kind}" and told["status"] == status
     assert told["title"] and told["detail"]
+    assert told["instance"] == quote(answer.request.url.path[:200], safe="/")
     return told
 
 

@@ -62,6 +62,23 @@ def test_another_time_and_the_way_back(runner: Runner, browser: httpx.Client) ->
     assert "<h1>Every day at 08:00 Korean" in back.text and "as the settings say" in back.text
 
 
+def test_that_a_time_which_has_passed_begins_the_build_is_said_before(
+    runner: Runner, browser: httpx.Client
+) -> None:
+    words = "A time that has passed today begins it at once."
+    # 40 minutes ahead and behind, where that is the same date.
+    now = datetime.now(ZoneInfo("Asia/Seoul"))
+    soon, ago = now + timedelta(minutes=40), now - timedelta(minutes=40)
+    if soon.date() == ago.date():
+        ahead = send(browser, "schedule", change="time", build_at=f"{soon:%H:%M}")
+        assert runner.client.schedule().today == "comes" and words in ahead.text
+        begun = send(browser, "schedule", change="time", build_at=f"{ago:%H:%M}")
+        assert runner.client.schedule().today == "late" and words not in begun.text
+        assert "it begins now, late" in begun.text
+        assert "it begins now, late" in runner.tool("schedule")
+    assert "begins today's build now" in " ".join(runner.tool("schedule", "--help").split())
+
+
 def test_a_pause_with_its_end_and_reason_and_its_end_by_hand(
     runner: Runner, browser: httpx.Client
 ) -> None:

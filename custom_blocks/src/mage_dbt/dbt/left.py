@@ -75,7 +75,7 @@ def _put_right(credentials: Any, job: Job) -> dict[str, str]:
     Batches of an earlier run are given back to it, unless this run has filled more of them. Returns
     what has become of the refresh; see above.
     """
-    from mage_dbt.dbt.refresh.steps import DROPPED, GOES_ON, UNCHANGED, given_back, refresher
+    from mage_dbt.dbt.refresh.steps import DROPPED, UNCHANGED, given_back, goes_on, refresher
     from mage_dbt.warehouse.refresh import RefreshRefused
 
     def found(step: Step | str, text: str, hint: str = "Ask again.") -> dict[str, str]:
@@ -101,9 +101,9 @@ def _put_right(credentials: Any, job: Job) -> dict[str, str]:
         return found(Step.SWAPPED, f"It was swapped all the same: {swapped}.", hint)
     if resumable:
         text = f"{UNCHANGED}. The batches that are built stay aside."
-        return found(Step.RESUMABLE, text, GOES_ON)
+        return found(Step.RESUMABLE, text, goes_on())
     if earlier:
-        return found(Step.RESUMABLE, given_back(earlier), GOES_ON)
+        return found(Step.RESUMABLE, given_back(earlier), goes_on(f"run {earlier}"))
     if dropped:
         return found(Step.DISCARDED, DROPPED)
     if left or discarded or not _has_done(job, Step.ASIDE):

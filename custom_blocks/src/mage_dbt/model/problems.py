@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from mage_dbt import errors
 from mage_dbt.base.tool_command import tool_command
@@ -19,6 +20,9 @@ from mage_dbt.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+
+LONGEST_INSTANCE = 200
+"""Characters of an address."""
 
 PREFIX = "urn:mage-dbt:"
 
@@ -87,6 +91,11 @@ def known() -> list[type[WorkspaceError]]:
         for kind in vars(errors).values()
         if isinstance(kind, type) and issubclass(kind, WorkspaceError)
     ]
+
+
+def instance_of(path: str) -> str:
+    """The `instance` of a problem at an address; `path` is decoded and without a query."""
+    return quote(path[:LONGEST_INSTANCE], safe="/")
 
 
 def problem(error: WorkspaceError, instance: str = "") -> dict[str, Any]:

@@ -298,7 +298,7 @@ class RefreshStep:
     """For `batches` and `batch`: the windows of event time."""
     until: Moment | None = None
     """For `holds`: when what was built aside is dropped. For `swapped`: until when it can be
-    undone."""
+    undone. For `resumable`: until when a rerun goes on with the batches."""
     lock_seconds: float | None = None
     """For `swapped`: how long readers were locked out, at most."""
     wait_seconds: float | None = None

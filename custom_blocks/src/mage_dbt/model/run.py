@@ -11,7 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -30,7 +30,8 @@ RUN_ID = re.compile(r"\b\d{8}-\d{6}-[0-9a-f]{6}\b")
 CANCELLED_IN_MAGE = "its pipeline run was cancelled in Mage"
 
 RESUMABLE_FOR = timedelta(hours=24)
-"""How long the batches that a failed refresh has built aside are kept for a rerun."""
+"""How long the batches that a failed refresh has built aside are kept for a rerun, from when the
+refresh was asked for."""
 
 LONGEST_TITLE = 60
 """Characters; a title stands inside sentences."""
@@ -100,6 +101,11 @@ FINAL = (RunState.SUCCESS, RunState.ERROR, RunState.CANCELLED)
 def new_run_id(now: datetime) -> str:
     """An id that sorts by time and names no secret: `20261123-080000-4f2a9c` (UTC)."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def asked_at_of(run: str) -> datetime:
+    """When a run was asked for, by its id. Raises ValueError for what is no id of a run."""
+    return datetime.strptime(run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ class ScheduleRequest(Body):
     """What somebody wants to change of the daily build's schedule."""
 
     build_at: str | None = Field(
-        None, description="The time of day it begins, in the team's zone.", pattern=CLOCK
+        None,
+        description="The time of day it begins, in the team's zone. One that has passed today "
+        "begins today's build now, unless it has run: `today` of the answer is `late` then.",
+        pattern=CLOCK,
     )
     paused: bool | None = Field(
         None, description="`true`: no daily build begins by itself. `false`: end the pause."
@@ -35,7 +38,9 @@ class ScheduleRequest(Body):
         "3339; without an offset in the team's zone.",
     )
     reset: bool | None = Field(
-        None, description="`true`, and nothing else: the settings' time again, and no pause."
+        None,
+        description="`true`, and nothing else: the settings' time again, as by `build_at`, and no "
+        "pause.",
     )
     why: Text | None = Field(
         None, description="The reason, kept in the history; a pause needs one.", pattern=PLAIN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
@@ -59,8 +58,6 @@ BODIES: dict[str, type[Body]] = {
     "schedule": ScheduleRequest,
 }
 """The kind of body by the last word of the address; others take a RunRequest."""
-
-LONGEST_INSTANCE = 200
 
 
 def make_app(
@@ -125,7 +122,7 @@ async def _problem(request: HttpRequest, error: Exception) -> Response:
 async def _unknown_address(request: HttpRequest, error: Exception) -> Response:
     """Answers what the framework refuses: an address or a method that does not exist."""
     assert isinstance(error, HTTPException)
-    path = request.url.path[:LONGEST_INSTANCE]
+    path = request.url.path[: problems.LONGEST_INSTANCE]
     if error.status_code == 405:
         allowed = ", ".join(sorted(_methods(request)))
         if allowed == "POST" and request.method in READING and pages.is_page(request.url.path):
@@ -169,9 +166,8 @@ def _answer(
         answer = site.problem(request, error)
         answer.headers.update(headers or {})
         return answer
-    instance = quote(request.url.path, safe="/")[:LONGEST_INSTANCE]
     return JSONResponse(
-        problems.problem(error, instance),
+        problems.problem(error, problems.instance_of(request.url.path)),
         error.status,
         {**problems.headers(error), **(headers or {})},
         problems.MEDIA_TYPE,

@@ -81,7 +81,8 @@ class CallMiddleware:
         if caller.KEY in scope and is_page(scope["path"]):
             return self._site.problem(HttpRequest(scope), error)
         headers = problems.headers(error, wait or None)
-        return JSONResponse(problems.problem(error), error.status, headers, problems.MEDIA_TYPE)
+        problem = problems.problem(error, problems.instance_of(scope["path"]))
+        return JSONResponse(problem, error.status, headers, problems.MEDIA_TYPE)
 
 
 def _require_person(calls: Caller, path: str) -> None:

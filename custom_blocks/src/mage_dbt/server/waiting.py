@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
+from urllib.parse import unquote
 
 from mage_dbt.errors import LedgerUnreachable
 from mage_dbt.model import problems
@@ -42,7 +43,8 @@ def answering(listener: socket.socket) -> Iterator[Waiting]:
             error = LedgerUnreachable(
                 f"The runner waits for PostgreSQL: {waiting.reason}", "It begins when that is back."
             )
-            problem = problems.problem(error, self.path)
+            path = unquote(self.path.partition("?")[0])
+            problem = problems.problem(error, problems.instance_of(path))
             self._answer(error.status, problems.MEDIA_TYPE, problem, problems.headers(error))
 
         do_POST = do_GET

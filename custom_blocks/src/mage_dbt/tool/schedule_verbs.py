@@ -15,7 +15,7 @@ from mage_dbt.tool.printing import print_json, print_lines
 
 TODAY = {
     Today.COMES: "",
-    Today.LATE: "is due already and has not begun: it begins as soon as Mage asks for it",
+    Today.LATE: "was due and has not run: it begins now, late, as soon as Mage asks for it",
     Today.WAITS: "waits for its turn",
     Today.RUNS: "is running",
     Today.BUILT: "has been built; a date is built once",
@@ -27,6 +27,12 @@ TODAY = {
 """What becomes of today's build, in words; nothing where the next build says it."""
 
 
+AT = (
+    "begin at this time of day, in the team's zone; one that has passed today begins today's build "
+    "now, unless it has run"
+)
+
+
 def add_to(verbs: Verbs) -> None:
     """Adds the verb."""
     parser = verbs.add(
@@ -35,7 +41,7 @@ def add_to(verbs: Verbs) -> None:
         "Show when the daily build begins and who has set that; or change it, as an operator.",
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--at", metavar="HH:MM", help="begin at this time of day, in the team's zone")
+    what.add_argument("--at", metavar="HH:MM", help=AT)
     what.add_argument("--pause", action="store_true", help="let no daily build begin by itself")
     what.add_argument("--resume", action="store_true", help="end the pause")
     what.add_argument("--reset", action="store_true", help="the settings' time again, and no pause")

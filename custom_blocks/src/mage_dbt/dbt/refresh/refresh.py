@@ -22,10 +22,10 @@ from mage_dbt.dbt.plan.refusals import refusal
 from mage_dbt.dbt.project import Project
 from mage_dbt.dbt.queries import compiled_queries
 from mage_dbt.dbt.refresh.aside import Aside
-from mage_dbt.dbt.refresh.steps import GOES_ON, Steps, in_words, refresher
+from mage_dbt.dbt.refresh.steps import Steps, goes_on, in_words, refresher
 from mage_dbt.dbt.results.recorder import Recorder
 from mage_dbt.model.refresh import Check, CheckName, Preview, RefreshOptions, Refusal, Step
-from mage_dbt.model.run import INTERRUPTED, PASSED, RESUMABLE_FOR, UNDECIDED
+from mage_dbt.model.run import INTERRUPTED, PASSED, RESUMABLE_FOR, UNDECIDED, asked_at_of
 from mage_dbt.model.windows import Window, merged
 from mage_dbt.warehouse import Target, Warehouse
 from mage_dbt.warehouse.refresh import Part, Refresher, RefreshRefused, State
@@ -258,8 +258,8 @@ class Refresh:
         )
 
     def _keep_for_a_rerun(self) -> None:
-        until = datetime.now(UTC) + RESUMABLE_FOR
-        text = f"The batches that are built stay aside. {GOES_ON}"
+        until = asked_at_of(self._job.run) + RESUMABLE_FOR
+        text = f"The batches that are built stay aside. {goes_on()}"
         self._steps.write(Step.RESUMABLE, text, until=until)
 
     def _check(self, results: Sequence[Any], done: Any) -> None:

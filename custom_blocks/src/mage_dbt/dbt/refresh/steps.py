@@ -14,7 +14,7 @@ from mage_dbt.dbt.connection import open_connection
 from mage_dbt.dbt.results.recorder import Recorder
 from mage_dbt.dbt.sessions import names
 from mage_dbt.model.refresh import Check, RefreshOptions, RefreshStep, Step
-from mage_dbt.model.run import EventKind
+from mage_dbt.model.run import RESUMABLE_FOR, EventKind
 from mage_dbt.warehouse.refresh import Part, Refresher, RefreshRefused, State
 from mage_dbt.warehouse.refresh.postgres.refresher import PostgresRefresher
 from mage_dbt.warehouse.session import words
@@ -24,12 +24,17 @@ UNCHANGED = "Nothing has changed"
 DROPPED = f"What was built aside is dropped. {UNCHANGED}."
 
 
+HOURS = RESUMABLE_FOR.total_seconds() / 3600
+
+
 def given_back(earlier: str) -> str:
     """A sentence on the batches of an earlier run that are its again."""
     return f"{UNCHANGED}. The batches that run {earlier} has built stay aside."
 
 
-GOES_ON = "A rerun of this run goes on from there."
+def goes_on(run: str = "this run") -> str:
+    """Until when a rerun goes on with the batches of `run`; it is read at any later time."""
+    return f"A rerun goes on from there within {HOURS:.0f} hours of the request of {run}."
 
 
 class Steps:
@@ -102,7 +107,7 @@ class Steps:
         earlier = engine.give_back(run) if gives_back else ""
         dropped = engine.discard(run)
         if earlier:
-            self.write(Step.RESUMABLE, f"{given_back(earlier)} {GOES_ON}")
+            self.write(Step.RESUMABLE, f"{given_back(earlier)} {goes_on(f'run {earlier}')}")
         elif dropped:
             self.write(Step.DISCARDED, DROPPED)
         reason = str(error)

@@ -192,9 +192,8 @@ class Site:
     def problem(self, http: HttpRequest, error: WorkspaceError) -> Response:
         """An error as a page, or as a problem at an address that gives JSON."""
         if http.url.path.endswith(JSON_SUFFIX):
-            return JSONResponse(
-                problems.problem(error), error.status, problems.headers(error), problems.MEDIA_TYPE
-            )
+            problem = problems.problem(error, problems.instance_of(http.url.path))
+            return JSONResponse(problem, error.status, problems.headers(error), problems.MEDIA_TYPE)
         # A hint for programs helps nobody who looks at a page.
         hint = "" if "`GET /" in error.hint else error.hint
         shown = {"title": problems.title_of(type(error)), "error": error, "hint": hint}

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 
 from mage_dbt.model.refresh import Kept
+from mage_dbt.model.run import RESUMABLE_FOR, asked_at_of
 from mage_dbt.warehouse.names import Name, quoted
 from mage_dbt.warehouse.refresh import Part
 from mage_dbt.warehouse.session import Session, words
@@ -27,9 +28,6 @@ MARK = "mage_dbt"
 
 LOCK_SECONDS = 5
 """How long a drop waits for whoever reads what nobody should."""
-
-ASIDE_FOR = timedelta(hours=24)
-"""How long what a killed or failed run has built aside may wait for its rerun."""
 
 FOUND = """
 select space.oid, space.nspname::text as name,
@@ -227,11 +225,10 @@ def is_over(session: Session, schema: Schema, now: datetime) -> bool:
     if schema.until is not None:
         return schema.until <= now
     try:
-        asked_at = datetime.strptime(schema.run[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        if now - asked_at_of(schema.run) < RESUMABLE_FOR:
+            return False
     except ValueError:
         return False  # not a run of ours
-    if now - asked_at < ASIDE_FOR:
-        return False
     return not session.rows(IN_USE, {"run": schema.run})
 
 
