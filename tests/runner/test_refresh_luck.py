@@ -24,7 +24,7 @@ import psutil
 import psycopg
 import pytest
 
-from mage_dbt.errors import Conflict, RequestError, Unavailable
+from mage_dbt.errors import Conflict, NothingLeft, RequestError, Unavailable
 from mage_dbt.launcher import supervisor
 from mage_dbt.launcher.database_roles import SUPERUSER, WAREHOUSE
 from mage_dbt.model.refresh import Step
@@ -316,6 +316,39 @@ def test_a_kill_at_each_step_leaves_the_old_rows_or_the_new_ones(
     after = runner.over(refresh(runner))
     assert after.state is RunState.SUCCESS, after.detail
     assert standing(runner) == [(3, ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("operation", "killed"),
+    [("full_refresh", "worker"), ("full_refresh", "runner"), ("undo_refresh", "worker")],
+)
+def test_a_refresh_whose_process_ended_as_it_had_swapped_keeps_its_results(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, operation: str, killed: str
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_DELAY", 1.0)  # it waits longer after each end
+    next_version(runner, 2)
+    if operation == "undo_refresh":
+        before = runner.over(refresh(runner))
+        assert before.state is RunState.SUCCESS, before.detail
+
+    def ask(**more: Any) -> Run:
+        return runner.ask(operation=operation, models="facts", **more)
+
+    with HOLDS["has committed"](runner, ask) as held:
+        assert kill(runner, held.run, killed)
+        over = runner.over(held.run)
+    assert over.state is RunState.SUCCESS, over.detail
+    assert {node.name for node in over.nodes} == set(over.planned)
+    assert all(node.passed for node in over.nodes), over.nodes
+    (swapped,) = (step for step in over.refresh if step.step is Step.SWAPPED)
+    assert swapped.kept and swapped.until and "all the same" in swapped.text
+    logged = "select data ->> 'text' from ledger.event where run = %s and kind = 'log'"
+    assert any(
+        "ended as it had swapped" in text for (text,) in runner.rows("ledger", logged, over.id)
+    )
+    assert standing(runner) == [(1 if operation == "undo_refresh" else 2, ROWS)]
+    with pytest.raises(NothingLeft):
+        runner.ask(operation="rerun_failed", of=over.id)
 
 
 def test_a_runner_that_has_lost_its_files_cleans_up_all_the_same(runner: Runner) -> None:

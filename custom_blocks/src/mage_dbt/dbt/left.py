@@ -25,7 +25,7 @@ from dbt_common.context import set_invocation_context
 from mage_dbt.base.redaction import scrub
 from mage_dbt.dbt.sessions.names import run_name
 from mage_dbt.model.command import UNDO
-from mage_dbt.model.refresh import Step
+from mage_dbt.model.refresh import RefreshStep, Step
 from mage_dbt.workers.job import EVENTS_FILE, Job
 
 
@@ -76,13 +76,15 @@ def _put_right(credentials: Any, job: Job) -> dict[str, str]:
     what has become of the refresh; see above.
     """
     from mage_dbt.dbt.refresh.steps import DROPPED, UNCHANGED, given_back, goes_on, refresher
+    from mage_dbt.dbt.results import after_swap
     from mage_dbt.warehouse.refresh import RefreshRefused
 
     def found(step: Step | str, text: str, hint: str = "Ask again.") -> dict[str, str]:
         return {"step": str(step), "text": text, "hint": hint}
 
     with refresher(credentials) as engine:
-        swapped = ", ".join(version.relation for version in engine.swapped(job.run))
+        kept = tuple(engine.swapped(job.run))
+        swapped = ", ".join(version.relation for version in kept)
         discarded = _has_done(job, Step.DISCARDED)
         filled = _has_done(job, Step.BATCH)
         resumable = filled and not (swapped or discarded) and engine.has_aside(job.run)
@@ -98,7 +100,10 @@ def _put_right(credentials: Any, job: Job) -> dict[str, str]:
             print(left, file=sys.stderr)
     if swapped:
         hint = "Nothing is left to do; `undo_refresh` brings back what stood there."
-        return found(Step.SWAPPED, f"It was swapped all the same: {swapped}.", hint)
+        text = f"It was swapped all the same: {swapped}."
+        until = max(version.until for version in kept)
+        after_swap.add(job.folder, RefreshStep(Step.SWAPPED, text, kept=kept, until=until))
+        return found(Step.SWAPPED, text, hint)
     if resumable:
         text = f"{UNCHANGED}. The batches that are built stay aside."
         return found(Step.RESUMABLE, text, goes_on())

@@ -68,6 +68,8 @@ class Execution(threading.Thread):
         self._taken_over = False
         self._stopping = threading.Lock()
         self._cut_off = False
+        self._found: Found | None = None
+        """What a look into the warehouse has found before the results were complete."""
         self._lease_guard = threading.Lock()
         self._lease: int | None = None
         self._ended = threading.Event()
@@ -130,7 +132,10 @@ class Execution(threading.Thread):
             state, detail = RunState.ERROR, f"The runner failed: {type(error).__name__}: {error}"
         if (why := self._stopped()) and state is not RunState.SUCCESS:
             state, detail = RunState.CANCELLED, f"{why[0].upper()}{why[1:]}."
-        found = self._end_sessions(self.job) if self._cut_off and not self._taken_over else Found()
+        found = self._found
+        if found is None:
+            cut_off = self._cut_off and not self._taken_over
+            found = self._end_sessions(self.job) if cut_off else Found()
         detail = found.completed(state, detail)
         self._record_found(found)
         if self._taken_over:
@@ -167,6 +172,10 @@ class Execution(threading.Thread):
         self._start(worker)
         record = self._follow(worker)
         self._cut_off = record.cut_off
+        if self._cut_off and self.job.refresh and not self._taken_over:
+            # Only the warehouse knows whether it has swapped: then its results are there after all.
+            self._found = self._end_sessions(self.job)
+            self._write(record.take)
         ending = "" if record.ended else f"{ENDED_EARLY}: {worker.ending()}"
         reason = self._stopped() or ending
         if self._taken_over:

@@ -238,6 +238,7 @@ class Refresh:
             with in_words():
                 self._check(getattr(done.result, "results", None) or [], done)
                 self._hold()
+                self._recorder.keep_for_the_swap(done)
                 with refresher(self._credentials) as engine:
                     self._steps.swap(engine, self._job.run, self._parts, self._state, self._options)
             return ""

@@ -14,6 +14,7 @@ from mage_dbt.dbt.plan.chosen import meant_by
 from mage_dbt.dbt.plan.refusals import refusal
 from mage_dbt.dbt.project import Project
 from mage_dbt.dbt.refresh.steps import Steps, in_words, refresher
+from mage_dbt.dbt.results import after_swap
 from mage_dbt.dbt.results.batches import Batches
 from mage_dbt.dbt.results.recorder import Recorder
 from mage_dbt.dbt.sessions import names
@@ -61,11 +62,9 @@ class Undo:
         refused = self._swap()
         credentials = self._project.config.credentials
         reason = self._steps.settle_up(credentials, self._job.run, refused) if refused else ""
-        for unique_id, part in self._parts.items():
-            self._finished(unique_id, part, reason)
-        self._recorder.write(
-            EventKind.END, success=not reason, message=reason, sessions_left=names.left_behind
-        )
+        for result in self._results(reason):
+            self._recorder.write(EventKind.NODE_FINISHED, **result)
+        self._recorder.write(EventKind.END, **_end_of(reason, names.left_behind))
 
     def _choose(self, kept: list[Kept]) -> dict[str, Kept]:
         """The newest former relation of each model, by unique id. Raises RefreshRefused."""
@@ -165,6 +164,7 @@ class Undo:
                 engine.rehearse(parts)
                 self._steps.write(Step.REHEARSED, "The swap was rehearsed on empty copies.")
                 self._steps.check(engine.settle(parts, self._options, self._steps.waits))
+                after_swap.keep(self._job.folder, self._results(""), _end_of("", False))
                 self._steps.swap(engine, run, parts, state, self._options)
             return None
         except RefreshRefused as error:
@@ -172,21 +172,28 @@ class Undo:
         except (Interrupted, KeyboardInterrupt):
             return RefreshRefused(INTERRUPTED)
 
-    def _finished(self, unique_id: str, part: Part, reason: str) -> None:
+    def _results(self, reason: str) -> list[dict[str, Any]]:
+        """The results of its models; `reason` says why they were not swapped."""
+        return [self._result(unique_id, part, reason) for unique_id, part in self._parts.items()]
+
+    def _result(self, unique_id: str, part: Part, reason: str) -> dict[str, Any]:
         node = node_in(self._project.manifest, unique_id)
-        self._recorder.write(
-            EventKind.NODE_FINISHED,
-            node=unique_id,
-            name=part.name,
-            type=str(node.resource_type),
-            status="error" if reason else "success",
-            seconds=0.0,
-            rows=None,
-            message=reason,
-            because="",
-            relation=str(part.live),
-            materialized=materialized_as(node),
-        )
+        return {
+            "node": unique_id,
+            "name": part.name,
+            "type": str(node.resource_type),
+            "status": "error" if reason else "success",
+            "seconds": 0.0,
+            "rows": None,
+            "message": reason,
+            "because": "",
+            "relation": str(part.live),
+            "materialized": materialized_as(node),
+        }
+
+
+def _end_of(reason: str, sessions_left: bool) -> dict[str, Any]:
+    return {"success": not reason, "message": reason, "sessions_left": sessions_left}
 
 
 def _names(version: Kept) -> set[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -14,7 +12,7 @@ from dbt_common.events.base_types import EventMsg
 from dbt_common.events.contextvars import get_node_info
 from google.protobuf.json_format import MessageToDict
 
-from mage_dbt.base.redaction import scrub, scrub_message
+from mage_dbt.base.redaction import scrub
 from mage_dbt.dbt.nodes import (
     WRITTEN,
     flag,
@@ -27,6 +25,7 @@ from mage_dbt.dbt.nodes import (
     reads_of,
     runs,
 )
+from mage_dbt.dbt.results import after_swap
 from mage_dbt.dbt.results.batches import Batches
 from mage_dbt.dbt.results.failures import (
     NO_FAILURE,
@@ -75,6 +74,7 @@ class Recorder:
         self._is_planned: Callable[[str], bool] = lambda _: False
         self._finished: set[str] = set()
         self._causes = Causes(lambda unique_id: reads_of(node_in(manifest, unique_id)))
+        self._folder = job.folder
         self._events = (job.folder / EVENTS_FILE).open("a", buffering=1)
         self.unmatched: list[str] = []
         """Criteria that, by dbt, match nothing."""
@@ -101,8 +101,7 @@ class Recorder:
 
     def write(self, kind: EventKind, **data: Any) -> None:
         """Appends one event, without secrets."""
-        event = {"at": time.time(), "kind": kind, **data}
-        self._events.write(json.dumps(scrub_message(event)) + "\n")
+        self._events.write(after_swap.line(kind, data))
 
     def warn(self, text: str) -> None:
         """Appends a warning to the run's log."""
@@ -151,6 +150,10 @@ class Recorder:
         """
         self._held, self._live, self._aside = [], live, aside
 
+    def keep_for_the_swap(self, done: Any) -> None:
+        """Keeps what `release` and `end` will record, should this process end as it has swapped."""
+        after_swap.keep(self._folder, self._held or [], _end_of(done, sessions_left=False))
+
     def release(self, reason: str) -> None:
         """Records the results that waited; with a reason, what passed counts as not done.
 
@@ -179,13 +182,7 @@ class Recorder:
 
     def end(self, done: Any, sessions_left: bool, reason: str = "") -> None:
         """Records how it all ended; `reason` is why a refresh was not swapped."""
-        message = message_of(done.exception) if done.exception else ""
-        self.write(
-            EventKind.END,
-            success=bool(done.success) and not reason,
-            message=reason or message,
-            sessions_left=sessions_left,
-        )
+        self.write(EventKind.END, **_end_of(done, sessions_left, reason))
 
     def _take(self, event: EventMsg) -> None:
         name = event.info.name
@@ -324,3 +321,12 @@ def rows_of(response: Mapping[str, Any]) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return rows if rows >= 0 else None
+
+
+def _end_of(done: Any, sessions_left: bool, reason: str = "") -> dict[str, Any]:
+    message = message_of(done.exception) if done.exception else ""
+    return {
+        "success": bool(done.success) and not reason,
+        "message": reason or message,
+        "sessions_left": sessions_left,
+    }
