@@ -155,7 +155,7 @@ def test_what_somebody_watches_has_no_alert(alerting: Alerting) -> None:
     run = alerting.runner.run(cause="tool", caller="kim", select="no_such_model")
     assert run.state is RunState.ERROR
     bot = alerting.runner.run(cause="api", caller="release bot", select="no_such_model")
-    assert "No model" in alerting.received("Run by release bot")["message"]
+    assert "No model" in alerting.received("Build of no_such_model by release bot")["message"]
     keys = alerting.ledger("select key from ledger.alert where run in (%s, %s)", run.id, bot.id)
     assert keys == [(f"failure:{bot.id}",)]
 
@@ -262,12 +262,12 @@ def test_the_same_failure_requested_again_has_one_alert_and_one_when_it_recovers
     runner.live(runner.commit("Break apart", apart="select 1 / 0 as id"))
     asked = {"cause": "api", "caller": "hourly bot", "select": "apart"}
     runs = [runner.run(**asked) for _ in range(4)]
-    text = alerting.received("Run by hourly bot failed: apart")
+    text = alerting.received("Build of apart by hourly bot failed: apart")
     assert f"--of {runs[0].id} " in text["message"]
     runner.live(runner.commit("Repair apart", apart="select 1 as id"))
     fixed = runner.run(cause="tool", caller="kim", select="apart")
     runner.run(**asked)
-    over = alerting.received("Fixed: run by hourly bot")
+    over = alerting.received("Fixed: build of apart by hourly bot")
     assert "By: kim (tool)" in over["message"] and f"show {fixed.id}" in over["message"]
     last = runner.run(cause="api", caller="hourly bot", select="no_such_model_either")
     alerting.received(f"--of {last.id}")  # so all before it has been looked at
@@ -281,7 +281,7 @@ def test_what_dbt_warned_of_while_parsing_is_in_the_message(alerting: Alerting) 
     file.write_text("models:\n  - {name: nmubers, columns: [{name: id, data_tests: [unique]}]}\n")
     runner.live(runner.commit("Break it, and misspell", apart="select 1 / 0 as id"))
     run = runner.run(cause="api", caller="spelling bot", select="apart")
-    lines = alerting.received("Run by spelling bot failed")["message"].split("\n")
+    lines = alerting.received("Build of apart by spelling bot failed")["message"].split("\n")
     assert lines[-2].startswith(f"dbt: 2 warnings while parsing, 2 new since {before[:7]}: New: ")
     assert "on a node named 'nmubers' in package '' which was not found" in lines[-2]
     assert f"--of {run.id} " in lines[-1]
@@ -304,7 +304,7 @@ def test_a_failure_before_a_kill_has_one_alert_after_the_restart(alerting: Alert
     alerting.good.received.clear()
     alerting.good.status = 200
     runner.answering()
-    alerting.received("Run by night bot")
+    alerting.received("Build of another_model by night bot")
     alerting.until(
         "the delivery in the ledger",
         lambda: (
@@ -316,7 +316,7 @@ def test_a_failure_before_a_kill_has_one_alert_after_the_restart(alerting: Alert
     alerting.until(
         "the watcher to look", lambda: "line 2" in str(alerting.status()) or str(alerting.status())
     )
-    assert len(alerting.good.about("Run by night bot")) == 1
+    assert len(alerting.good.about("Build of another_model by night bot")) == 1
     assert len(alerting.good.about("has not begun")) == 0
 
 

@@ -372,7 +372,7 @@ def test_the_same_failure_of_the_same_request_has_one_alert_and_one_recovery(
     fixed = world.end(RunState.SUCCESS, good, cause="tool", caller="kim", select="hourly")
     world.end(RunState.SUCCESS, good, **by_bot)
     assert [key for key, _ in world.alerts()] == [f"failure:{first}", f"recovery:failure:{first}"]
-    assert "Fixed: run by API: bot" in dict(world.alerts())[f"recovery:failure:{first}"]
+    assert "Fixed: build of hourly by API: bot" in dict(world.alerts())[f"recovery:failure:{first}"]
     assert "How: the same was asked for again" in world.bodies()
     assert "By: kim (tool)" in world.bodies() and f"show {fixed}" in world.bodies()
     later = world.end(RunState.ERROR, bad, **by_bot)  # a new failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -177,13 +178,36 @@ def test_a_row_that_a_constraint_quotes_does_not_leave_the_machine() -> None:
 
 def test_a_run_that_failed_before_its_first_node_says_why() -> None:
     run = failed_run(nodes=(), planned=(), detail='No model "fct_order".', morning=None)
-    run = replace(run, cause=Cause.API, caller="bot")
+    asked = Request.parse({"select": "fct_order", "caller": "bot", "cause": "api"})
+    run = replace(run, cause=Cause.API, caller="bot", request=asked)
     alert = message.failure(run, run, None, "", "", SEOUL)
-    assert alert.title == "Run by bot failed"
+    assert alert.title == "Build of fct_order by bot failed"
     assert alert.body.split("\n")[:2] == [
         "Failed: before any node ran, 2026-11-23 08:04 KST",
         'Why: No model "fct_order".',
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "Build of everything"),
+        ({"exclude": "a"}, "Build of everything but some"),
+        ({"models": ["fct_orders", "dim_customers"]}, "Build of fct_orders and 1 more"),
+        ({"select": "tag:finance+"}, "Build of tag:finance+"),
+        ({"operation": "full_refresh", "models": ["facts"]}, "Full refresh of facts"),
+        ({"operation": "undo_refresh", "models": ["facts"]}, "Undo of the refresh of facts"),
+        ({"operation": "command", "command": "dbt seed"}, "dbt seed"),
+    ],
+)
+def test_a_title_says_what_was_asked_for_and_by_whom(asked: dict[str, Any], words: str) -> None:
+    request = Request.parse({"cause": "api", "caller": "bot", **asked})
+    run = failed_run(morning=None, request=request, operation=request.operation, caller="bot")
+    title = message.failure(run, run, None, "", "", SEOUL).title
+    assert title.startswith(f"{words} by bot failed")
+    rerun = replace(run, id="20261122-232900-000000")
+    title = message.failure(rerun, run, None, "", "", SEOUL).title
+    assert title.startswith(f"Rerun of {words[0].lower()}{words[1:]} by bot failed")
 
 
 def test_a_recovery_says_when_it_failed_when_it_was_fixed_by_whom_and_with_what() -> None:

@@ -22,13 +22,16 @@ from mage_dbt.model.explanation import UNCHANGED, Explanation
 from mage_dbt.model.failure import FailureClass
 from mage_dbt.model.folded import by_cause
 from mage_dbt.model.reason import first_line
+from mage_dbt.model.request import Operation
 from mage_dbt.model.run import NodeResult, Run, RunState
 from mage_dbt.model.survey import ColumnsChanged
 
 LONGEST_REASON = 400
 LONGEST_NAME = 60
 LONGEST_WORDS = 120
-"""Characters of dbt's reason, of a name, and of a text that a person wrote."""
+LONGEST_ASKED = 30
+"""Characters of dbt's reason, of a name, of a text that a person wrote, and of what was asked for
+in a title."""
 
 NAMES_SHOWN = 5
 
@@ -230,9 +233,27 @@ def _message(kind: Kind, title: str, lines: Sequence[str]) -> Message:
 
 
 def _called(run: Run, root: Run) -> str:
-    """The name of a run in a title: the daily build of a date, or whose run it is."""
-    whose = f"Daily build of {root.morning}" if root.morning else f"Run by {_caller(root)}"
-    return whose if run.id == root.id else f"Rerun of {_lower(whose)}"
+    """The name of a run in a title: the daily build of a date, or what was asked for by whom."""
+    daily = f"Daily build of {root.morning}" if root.morning else ""
+    called = daily or f"{_what(root)} by {_caller(root)}"
+    return called if run.id == root.id else f"Rerun of {_lower(called)}"
+
+
+def _what(run: Run) -> str:
+    """What was asked for, in a few words: `Full refresh of fct_orders`."""
+    asked = run.request
+    names = _named([one_line(name, LONGEST_ASKED) for name in asked.models or asked.select], 1)
+    match run.operation:
+        case Operation.COMMAND:
+            return f"dbt {one_line(asked.command.removeprefix('dbt').strip(), LONGEST_ASKED)}"
+        case Operation.FULL_REFRESH:
+            return f"Full refresh of {names}"
+        case Operation.UNDO_REFRESH:
+            return f"Undo of the refresh of {names}"
+        case Operation.RERUN_FAILED:
+            return "Rerun of what failed"
+        case _:
+            return f"Build of {names or ('everything but some' if asked.exclude else 'everything')}"
 
 
 def _lower(text: str) -> str:
