@@ -156,6 +156,15 @@ def test_the_strip_shows_each_days_daily_build_and_what_became_of_it() -> None:
     assert shown[-5].run == "run-4-True", "the daily build, not the later one"
 
 
+def test_a_build_that_waits_is_not_shown_as_running() -> None:
+    for state, word in (
+        (RunState.QUEUED, "waiting"),
+        (RunState.STARTING, "running"),
+        (RunState.RUNNING, "running"),
+    ):
+        assert days([built(0, state)], TODAY, None, NowState.RUNNING)[-1].state == word
+
+
 def test_a_build_that_became_whole_by_other_runs_is_repaired_on_the_strip() -> None:
     newest = build(RunState.ERROR)
     own = replace(built(0, RunState.ERROR), run=newest.id)

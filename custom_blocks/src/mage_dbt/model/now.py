@@ -55,10 +55,21 @@ class DayState(StrEnum):
     RED = "red"
     REPAIRED = "repaired"
     """Red, then put right."""
+    WAITING = "waiting"
+    """It waits for its turn: nothing of it has begun."""
     RUNNING = "running"
     CANCELLED = "cancelled"
     NONE = "none"
     """Not built."""
+
+
+class MageState(StrEnum):
+    """Whether Mage answers."""
+
+    ANSWERS = "answers"
+    STARTING = "starting"
+    """It has not answered yet, and the workspace has just begun."""
+    AWAY = "away"
 
 
 class WhyNot(StrEnum):
@@ -220,6 +231,8 @@ class Now:
     active: tuple[Progress, ...]
     mage_answers: bool
     """Whether Mage answers; the page and the API work without it."""
+    mage: Annotated[MageState, codec.AnyWord(MageState)] = MageState.ANSWERS
+    """The same with `starting`: it has not answered yet, and the workspace has just begun."""
 
     def progress_of(self, run: str) -> Progress | None:
         """How far a run is that waits or goes on; None for any other."""

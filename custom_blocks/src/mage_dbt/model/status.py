@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from mage_dbt.model import codec
 from mage_dbt.model.alert import AlertStatus
 from mage_dbt.model.codec import Moment
-from mage_dbt.model.now import Preparing
+from mage_dbt.model.now import MageState, Preparing
 from mage_dbt.model.parse_warnings import ParseWarnings
 from mage_dbt.model.run import RunState
 from mage_dbt.model.schedule import Schedule
@@ -115,6 +115,8 @@ class Status:
     once."""
     schedule: Schedule | None = None
     """When the daily build begins, who has set that, and its pause; None from an older runner."""
+    mage: Annotated[MageState, codec.AnyWord(MageState)] | None = None
+    """Whether Mage answers; None from an older runner."""
     preparing_commit: Preparing | None = None
     """The commit that is being made ready now, with how long that takes yet."""
 

@@ -22,6 +22,7 @@ from mage_dbt.model.now import (
     Colour,
     Day,
     DayState,
+    MageState,
     Now,
     NowState,
     Preparing,
@@ -81,7 +82,7 @@ class NowMaker:
         built: Container[str],
         over_by: time | None,
         executing: Callable[[], Sequence[str]],
-        mage_answers: Callable[[], bool],
+        mage: Callable[[], MageState],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`built` holds the keys of daily builds that have a run, `over_by` is DAILY_BUILD_OVER_BY;
@@ -95,7 +96,7 @@ class NowMaker:
         self._built = built
         self._over_by = over_by
         self._executing = executing
-        self._mage_answers = mage_answers
+        self._mage = mage
         self._clock = clock
         self._guard = threading.Lock()
         self._kept: _Kept | None = None
@@ -127,6 +128,7 @@ class NowMaker:
         )
         red = state not in (NowState.PASSED, NowState.REPAIRED, NowState.NEVER_BUILT)
         preparing = preparing_of(self._commits, schedule.daily_build.zone)
+        mage = self._mage()
         passed = sum(number for status, number in counts.items() if status in PASSED)
         gone = 0
         nodes = max(self._planned_of(build), sum(counts.values())) if build else 0
@@ -164,7 +166,8 @@ class NowMaker:
             usual_seconds=kept.usual_seconds,
             days=days(kept.builds, kept.today, build, state),
             active=active,
-            mage_answers=self._mage_answers(),
+            mage_answers=mage is MageState.ANSWERS,
+            mage=mage,
         )
 
     def _new_models(self, last_end: int) -> tuple[str, ...]:
@@ -396,6 +399,8 @@ def day_state(build: Built, of_day: Sequence[Built]) -> DayState:
     """How a full build of the day stands; a later one repairs it too."""
     if build.state is RunState.SUCCESS:
         return DayState.GREEN
+    if build.state is RunState.QUEUED:
+        return DayState.WAITING
     if not build.state.final:
         return DayState.RUNNING
     later = [other for other in of_day if other.asked_at > build.asked_at]

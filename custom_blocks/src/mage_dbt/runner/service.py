@@ -31,13 +31,12 @@ from mage_dbt.ledger.ledger import NewRun
 from mage_dbt.ledger.run_progress import RunProgresses
 from mage_dbt.ledger.run_view import RunView, WholeRun
 from mage_dbt.mage import project as mage_project
-from mage_dbt.mage.api import MageApi
 from mage_dbt.mage.tables import MageTables
 from mage_dbt.model.alert import AlertOverview, Outcome
 from mage_dbt.model.commit import Commit, Model
 from mage_dbt.model.deadline import Deadline
 from mage_dbt.model.explanation import Explanation
-from mage_dbt.model.now import Now
+from mage_dbt.model.now import MageState, Now
 from mage_dbt.model.plan import Plan
 from mage_dbt.model.published import Published
 from mage_dbt.model.refresh import Step
@@ -59,6 +58,7 @@ from mage_dbt.runner.execution import Execution, decided_to_swap
 from mage_dbt.runner.idempotency import IdempotencyKeys, RunKey, require_same
 from mage_dbt.runner.left_sessions import Found, end_sessions
 from mage_dbt.runner.mage_records import MageRecords
+from mage_dbt.runner.mage_watch import MageWatch
 from mage_dbt.runner.newer import NewerCommit
 from mage_dbt.runner.now import NowMaker
 from mage_dbt.runner.published import PublishedCommits
@@ -97,9 +97,6 @@ RETENTION_SECONDS = 86_400.0
 
 MAGE_SECONDS = 5.0
 """Between two looks whether Mage answers."""
-
-MAGE_ANSWER_SECONDS = 2.0
-"""How long Mage has for its answer; an idle one needs much less."""
 
 TIDY_SECONDS = 10.0
 """Between two removals of old runs' folders."""
@@ -160,7 +157,7 @@ class Runner:
         self._rerunning = threading.Lock()
         self._executions: dict[str, Execution] = {}
         self._mage_records = MageRecords(settings, home, ledger, self._mage_tables)
-        self._mage_answers = False
+        self._mage_watch = MageWatch(settings, home)
         self.progresses = RunProgresses(ledger)
         """How far the runs are that go on; all pages read it here."""
         self._now = NowMaker(
@@ -172,7 +169,7 @@ class Runner:
             self._schedule.taken,
             settings.daily_build_over_by,
             self._executing,
-            lambda: self._mage_answers,
+            lambda: self._mage_watch.state,
         )
         self._published = PublishedCommits(
             self._commits, ledger, settings.dbt_metric_ref, self._zone
@@ -204,7 +201,7 @@ class Runner:
             ("asked elsewhere", self._do_what_was_asked_elsewhere, POLL_SECONDS),
             ("forms", self._write_forms, POLL_SECONDS),
             ("Mage records", self._mage_records.make_missing, POLL_SECONDS),
-            ("Mage", self._ask_mage, MAGE_SECONDS),
+            ("Mage", self._mage_watch.look, MAGE_SECONDS),
             ("schedule", self._hold_schedule, POLL_SECONDS),
             ("alerts", self._alerts.poll, POLL_SECONDS),
             ("survey", self._surveys.poll, POLL_SECONDS),
@@ -595,10 +592,6 @@ class Runner:
             mage_project.write_guides(self._settings, self._home, sentence)
             self._guides_of = stand
 
-    def _ask_mage(self) -> None:
-        with MageApi(self._settings, self._home) as mage:
-            self._mage_answers = mage.answers(MAGE_ANSWER_SECONDS)
-
     def _deadline(self) -> Deadline:
         daily_build = self._schedule.last_known(datetime.now(UTC)).daily_build
         return Deadline.of(daily_build, self._settings.daily_build_over_by)
@@ -637,6 +630,11 @@ class Runner:
         """How the daily build stands, and what runs. Raises LedgerUnreachable."""
         return self._now.now()
 
+    @property
+    def mage(self) -> MageState:
+        """Whether Mage answers, or is only starting."""
+        return self._mage_watch.state
+
     def published(self) -> Published:
         """The branch's commits, and what became of each. Raises LedgerUnreachable."""
         return self._published.now()
@@ -658,6 +656,7 @@ class Runner:
             active,
             self._alerts.status(),
             self._surveys.latest,
+            self._mage_watch.state,
         )
 
 

@@ -17,7 +17,7 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.model.alert import AlertStatus
 from mage_dbt.model.commit import Commit
 from mage_dbt.model.counts import in_words
-from mage_dbt.model.now import Preparing
+from mage_dbt.model.now import MageState, Preparing
 from mage_dbt.model.run import Run
 from mage_dbt.model.status import ActiveRun, BrokenCommit, LiveCommit, Status
 from mage_dbt.model.survey import Survey
@@ -34,6 +34,7 @@ def status_of(
     active: Sequence[str],
     alerts: AlertStatus,
     survey: Survey | None,
+    mage: MageState,
 ) -> Status:
     """The status now; `active` are the ids of runs that are not over."""
     now = datetime.now(UTC)
@@ -64,6 +65,7 @@ def status_of(
         processes=tuple(processes) if isinstance(processes, list) else None,
         alerts=alerts,
         survey=survey,
+        mage=mage,
         schedule=holds,
     )
 

@@ -13,12 +13,19 @@ from mage_dbt.client.client import RunnerClient
 from mage_dbt.client.now_line import now_line
 from mage_dbt.errors import RunnerUnreachable, Unavailable
 from mage_dbt.home import Home
+from mage_dbt.model.now import MageState
 from mage_dbt.model.parse_warnings import ParseWarnings
 from mage_dbt.model.run import RunState
 from mage_dbt.model.status import ActiveRun, Status
 from mage_dbt.settings import Settings
 from mage_dbt.tool.parser import Verbs
 from mage_dbt.tool.printing import print_json, print_lines
+
+MAGE = {
+    MageState.STARTING: "is starting",
+    MageState.AWAY: "does not answer; runs work without it, and no daily build begins by itself",
+}
+"""What is said of it while it does not answer."""
 
 
 def add_to(verbs: Verbs) -> None:
@@ -64,6 +71,8 @@ def _status_lines(status: Status, clock: Clock, build: str = "") -> Iterator[str
     if error := (status.sync or {}).get("error"):
         yield f"git       {error}"
     yield from _daily_lines(status, clock)
+    if status.mage in MAGE:
+        yield f"mage      {MAGE[status.mage]}"
     for run in status.active_runs:
         yield f"{str(run.state or RunState.RUNNING).lower():<10}{_active_run(run, clock)}"
     if not status.active_runs:

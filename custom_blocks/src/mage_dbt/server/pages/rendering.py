@@ -16,7 +16,7 @@ from markupsafe import Markup
 from mage_dbt.base.lists import listed
 from mage_dbt.model.alert import DeliveryState
 from mage_dbt.model.explanation import ChangesNote, Ending, FileRole, NoDiff
-from mage_dbt.model.now import DayState, WhyNot
+from mage_dbt.model.now import DayState, MageState, WhyNot
 from mage_dbt.server.pages import directions, languages
 
 FILTERS = (
@@ -25,7 +25,7 @@ FILTERS = (
 )
 """The filters of `Formats` in the templates."""
 
-NAMED = (ChangesNote, DayState, DeliveryState, Ending, FileRole, NoDiff, WhyNot)
+NAMED = (ChangesNote, DayState, DeliveryState, Ending, FileRole, MageState, NoDiff, WhyNot)
 """Whose members templates compare by name."""
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -255,7 +255,7 @@ class Site:
             "token": self.forms.token(reader.name),
             "token_field": TOKEN_FIELD,
             "reader": reader,
-            "strip": Strip.of(self.runner.commits, self.settings.dbt_metric_ref, self.zone),
+            "strip": Strip.of(self.runner, self.settings.dbt_metric_ref, self.zone),
             "mage": self.mage_address,
             "now": formats.now,
             "daily_build_by": self.daily_build_by,

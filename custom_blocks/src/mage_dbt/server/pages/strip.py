@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from mage_dbt.commits.broken import Broken
-from mage_dbt.commits.store import Commits
 from mage_dbt.model.commit import Commit
-from mage_dbt.model.now import Preparing
+from mage_dbt.model.now import MageState, Preparing
+from mage_dbt.runner.service import Runner
 from mage_dbt.runner.status import preparing_of
 
 
@@ -22,14 +22,18 @@ class Strip:
     ahead: int | None
     """How many commits the branch has that the live one lacks; None where git cannot count."""
     branch: str
+    mage: MageState
+    """Whether Mage answers."""
 
     @classmethod
-    def of(cls, commits: Commits, branch: str, zone: ZoneInfo) -> Strip:
+    def of(cls, runner: Runner, branch: str, zone: ZoneInfo) -> Strip:
         """The strip as it is now, with times in `zone`."""
+        commits = runner.commits
         return cls(
             live=commits.live,
             preparing=preparing_of(commits, zone),
             broken=commits.broken,
             ahead=commits.behind(),
             branch=branch,
+            mage=runner.mage,
         )
