@@ -108,6 +108,12 @@ def test_a_card_with_long_names_fits_the_window(page: Page, language: str, width
         " return range.getBoundingClientRect().height })"
     )
     assert len(heights) == 4 and max(heights) < 70, heights
+    # Nothing of a diff or of an excerpt is cut off at the right.
+    cut = page.evaluate(
+        "[...document.querySelectorAll('pre')].filter((one) => one.checkVisibility()"
+        " && one.scrollWidth > one.clientWidth).map((one) => one.className)"
+    )
+    assert cut == []
     gap = page.evaluate(
         "document.querySelector('.live').getBoundingClientRect().top"
         " - document.querySelector('.row').getBoundingClientRect().bottom"

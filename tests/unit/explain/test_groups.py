@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mage_dbt.explain.groups import Group, grouped
 from mage_dbt.explain.refused import failure_of_run
-from mage_dbt.model.failure import FailureClass
+from mage_dbt.model.failure import FailureClass, object_of
 from mage_dbt.model.run import NodeResult
 
 COLUMN = 'column "{}" does not exist'
@@ -34,6 +36,32 @@ def test_nodes_that_miss_one_column_are_one_cause_and_another_column_is_another(
         skipped("d", "c"),
     ]
     assert [names(group) for group in grouped(results, {})] == [(["a", "c"], ["d"]), (["b"], [])]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message"),
+    [
+        ("42P01", 'relation "raw.{}" does not exist'),
+        ("3F000", 'schema "{}" does not exist'),
+        ("42501", "permission denied for table {}"),
+    ],
+)
+def test_many_objects_that_are_missing_or_forbidden_are_one_cause_and_few_are_one_each(
+    sqlstate: str, message: str
+) -> None:
+    results = [failed(name, message.format(f"t_{name}"), sqlstate) for name in "abc"]
+    again = failed("d", message.format("t_a"), sqlstate)
+    (group,) = grouped([*results, again, skipped("e", "b")], {})
+    assert names(group) == (["a", "b", "c", "d"], ["e"])
+    objects = [object_of(result).removeprefix("raw.") for result in group.failed]
+    assert objects == ["t_a", "t_b", "t_c", "t_a"]
+    assert len(grouped(results[:2], {})) == 2
+    # Another kind of failure beside them is a cause of its own.
+    assert len(grouped([*results, failed("x", COLUMN.format("x"))], {})) == 2
+
+
+def test_many_columns_that_are_missing_are_each_a_cause() -> None:
+    assert len(grouped([failed(name, COLUMN.format(name)) for name in "abcd"], {})) == 4
 
 
 def test_most_models_that_wait_come_first_whatever_else_failed() -> None:

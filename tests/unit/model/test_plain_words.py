@@ -22,7 +22,7 @@ from mage_dbt.model.run import (
 INFRASTRUCTURE, CODE, DATA, UNKNOWN, STOPPED = FailureClass
 
 
-BEGINNINGS = ("%(name)s", "%(who)s", "dbt ")
+BEGINNINGS = ("%(name)s", "%(num)s", "%(who)s", "dbt ")
 
 
 def cause(message: str, sqlstate: str = "", type: str = "model", status: str = "error") -> Cause:
@@ -259,4 +259,4 @@ def test_who_ended_a_run_is_named(reason: str, kind: FailureClass, words: str) -
 def test_every_text_is_a_sentence_that_names_only_what_it_may() -> None:
     for text in texts():
         assert text.endswith(".") and (text[0].isupper() or text.startswith(BEGINNINGS))
-        assert text % {"name": "a", "tested": "b", "who": "c"}
+        assert text % {"name": "a", "tested": "b", "who": "c", "num": "3"}

@@ -23,6 +23,9 @@ MEANS = {
 }
 """What a class means for who reads it."""
 
+GONE = ", which dbt-metric no longer has"
+"""Said of a node that nothing can run again."""
+
 NODES_SHOWN = 10
 CHANGES_SHOWN = 10
 DIFF_LINES = 20
@@ -48,7 +51,8 @@ def _cause(cause: Cause, number: int, of: int, clock: Clock) -> Iterator[str]:
     yield f"Cause {number} of {of}, {means}{state}"
     if cause.sentence:
         yield f"{INDENT}{cause.sentence}"
-    yield f"{INDENT}{cause.title}"
+    if not cause.of_many_objects:
+        yield f"{INDENT}{cause.title}"
     if cause.advice != class_advice(cause):
         yield from _labelled("to do", [cause.advice] if cause.advice else [])
     if cause.refresh:
@@ -75,13 +79,15 @@ def _labelled(label: str, lines: Iterable[str]) -> Iterator[str]:
 def _failed(cause: Cause) -> Iterator[str]:
     for node in cause.nodes[:NODES_SHOWN]:
         tested = f", which tests {node.tested}" if node.tested else ""
-        yield f"{node.name}{tested}{f' ({node.path})' if node.path else ''}"
+        where = f" ({node.path})" if node.path else ""
+        missing = f": {node.object}" if node.object else ""
+        yield f"{node.name}{tested}{where}{missing}{GONE if node.gone else ''}"
     if (more := len(cause.nodes) - NODES_SHOWN) > 0:
         yield f"and {more} more"
 
 
 def _hint(cause: Cause) -> Iterator[str]:
-    if cause.nodes:
+    if cause.nodes and not cause.of_many_objects:
         yield from cause.nodes[0].hint.splitlines()
 
 
@@ -198,11 +204,13 @@ def _ahead(explanation: Explanation, clock: Clock) -> Iterator[str]:
     if explanation.unchanged:
         yield "Nothing has changed."
         return
+    gone = f"{explanation.gone} no longer in dbt-metric"
     if not explanation.left:
-        yield "All of it has passed since."
+        rest = f"All else of it has passed since; {gone}."
+        yield rest if explanation.gone else "All of it has passed since."
         return
     nodes = f"{explanation.left} node{'' if explanation.left == 1 else 's'}"
-    text = f"{nodes} left."
+    text = f"{nodes} left{f', {gone}' if explanation.gone else ''}."
     if explanation.whole_at:
         text += f" Rerun now it would be whole at {clock.say_with_zone(explanation.whole_at)}"
         if explanation.over_by:

@@ -26,7 +26,7 @@ from mage_dbt.model.explanation import (
     FileRole,
     RowsOnDay,
 )
-from mage_dbt.model.failure import failure_of
+from mage_dbt.model.failure import failure_of, object_of
 from mage_dbt.model.folded import TESTS
 from mage_dbt.model.graph import Graph
 from mage_dbt.model.plan import PlannedNode
@@ -150,6 +150,7 @@ class Causes:
             tested,
             result.status,
             hint_of(result.message),
+            object=object_of(result),
         )
 
     def _tested(self, result: NodeResult) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mage_dbt.explain.stopped import cut_off
-from mage_dbt.model.failure import cause_key
+from mage_dbt.model.failure import MANY, cause_key, objects_key
 from mage_dbt.model.folded import TESTS
 from mage_dbt.model.run import NOT_REACHED, NodeResult
 
@@ -55,10 +55,9 @@ def grouped(
     found: dict[str, _Growing] = {}
     if stopped:
         found[f"reason {stopped}"] = _Growing(reason=stopped)
-    key_of: dict[str, str] = {}
+    key_of = _keys(failed)
     for result in failed:
-        key = key_of[result.node] = f"failed {cause_key(result)}"
-        found.setdefault(key, _Growing()).failed.append(result)
+        found.setdefault(key_of[result.node], _Growing()).failed.append(result)
     waits = _Waits(failed, reads)
     for result in results:
         if result.node in key_of or not result.listed:
@@ -82,6 +81,19 @@ def grouped(
         stop,
         *(g for g in others if not g.failed),
     )
+
+
+def _keys(failed: Sequence[NodeResult]) -> dict[str, str]:
+    """What the failures of one cause share, by node."""
+    own = {result.node: f"failed {cause_key(result)}" for result in failed}
+    by_kind: dict[str, set[str]] = {}
+    for result in failed:
+        by_kind.setdefault(objects_key(result), set()).add(own[result.node])
+    many = {kind for kind, keys in by_kind.items() if kind and len(keys) >= MANY}
+    return {
+        result.node: f"failed {kind}" if (kind := objects_key(result)) in many else own[result.node]
+        for result in failed
+    }
 
 
 def _by_consequences(groups: Sequence[Group]) -> list[Group]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from mage_dbt.model import codec
 from mage_dbt.model.codec import Moment
-from mage_dbt.model.failure import FailureClass
+from mage_dbt.model.failure import MANY, FailureClass
 
 
 class ChangesNote(StrEnum):
@@ -167,6 +167,8 @@ class FailedNode:
     """What may repair it, where the database or the workspace knows."""
     gone: bool = False
     """Whether the live commit no longer has it, so that nothing can run it again."""
+    object: str = ""
+    """The table or schema that is missing, or that it may not use, where its message tells."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,20 @@ class Cause:
     """What happened, for people who do not know dbt; the page has it in their language."""
     advice: str = ""
     """What to do about it, likewise."""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The tables or schemas that are missing, or that its nodes may not use, each once."""
+        return tuple(dict.fromkeys(node.object for node in self.nodes if node.object))
+
+    @property
+    def of_many_objects(self) -> bool:
+        """Whether many objects are missing, or forbidden, which is one cause."""
+        return len(self.objects) >= MANY
+
+    def nodes_of(self, object: str) -> tuple[FailedNode, ...]:
+        """The nodes whose message names this object."""
+        return tuple(node for node in self.nodes if node.object == object)
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,16 @@ NUMBER = re.compile(
 
 UNDEFINED_COLUMN = "42703"
 
+OF_OBJECTS = ("42P01", "3F000", "42501")
+"""A table or a schema that is not there, a right that is missing: the warehouse's state, of which
+many models fail at once, each with another name in its message."""
+
+FORBIDDEN = re.compile(r"^permission denied for [a-z ]+ (\S+)$|^must be owner of [a-z ]+ (\S+)$")
+"""PostgreSQL's words under 42501; it quotes no name there."""
+
+MANY = 3
+"""So many objects that are missing, or forbidden, in one run are one cause."""
+
 
 def sqlstate_of_refusal(message: str) -> str:
     """The SQLSTATE of a connection that failed: the server's own where its words are English."""
@@ -197,6 +207,28 @@ def cause_key(result: NodeResult) -> str:
         words = QUALIFIED.sub(lambda found: found[0].rpartition(".")[2], words)
         words = QUOTED.sub(lambda found: found[0][1:-1], words)
     return f"{failure.signature} {_digest(words)}"
+
+
+def objects_key(result: NodeResult) -> str:
+    """The same for nodes whose failures are one cause when they name MANY objects or more.
+
+    Empty where each object is a cause of its own: a misspelt column is corrected one by one, while
+    tables that are not loaded, or may not be read, are put right together.
+    """
+    if result.sqlstate not in OF_OBJECTS or in_a_hook(result.type, result.message):
+        return ""
+    return f"objects {result.sqlstate}"
+
+
+def object_of(result: NodeResult) -> str:
+    """The table or schema that is missing, or forbidden; empty where the message does not tell."""
+    if not objects_key(result):
+        return ""
+    words = _words(result)
+    if found := FORBIDDEN.match(words):
+        return found[1] or found[2]
+    quoted = QUOTED.search(words)
+    return quoted[0][1:-1] if quoted else ""
 
 
 def in_a_hook(type: str, message: str) -> bool:

@@ -58,6 +58,10 @@ FILE = (
     "same version fails again."
 )
 BRING_BACK = "Somebody has to correct the name, or to bring back what has it."
+BRING_MANY = (
+    "Somebody has to load them, or to correct where dbt-metric looks for them: the schema or the "
+    "database of its sources."
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,15 @@ BY_SQLSTATE: Mapping[str, PlainWords] = {
     "XX": PlainWords("The database met an inner error when %(name)s ran."),
 }
 """By the beginning of a SQLSTATE (Appendix A of PostgreSQL's manual); the longest that fits."""
+
+OF_MANY: Mapping[str, PlainWords] = {
+    "3F": PlainWords("%(num)s schemas that dbt-metric uses are not there.", BRING_MANY, False),
+    "42501": PlainWords("The database does not let dbt use %(num)s tables.", GRANT, False),
+    "42P01": PlainWords(
+        "%(num)s tables that dbt-metric reads are not in the warehouse.", BRING_MANY, False
+    ),
+}
+"""The same of a cause that names many objects."""
 
 BY_TITLE: tuple[tuple[str, str, PlainWords], ...] = (
     # The server's words tell these apart where they are English; else the row above stands.
@@ -215,6 +228,8 @@ def plain_words(cause: Cause) -> PlainWords:
     """What happened, for people, and what to do."""
     if not cause.nodes:
         return _of_a_run(cause)
+    if cause.of_many_objects:
+        return next(words for start, words in OF_MANY.items() if cause.sqlstate.startswith(start))
     for sqlstate, pattern, found in BY_TITLE:
         if cause.sqlstate == sqlstate and re.search(pattern, cause.title):
             return found
@@ -244,7 +259,7 @@ def names_in(cause: Cause) -> dict[str, str]:
     """The names for the places of the cause's sentence."""
     first = cause.nodes[0] if cause.nodes else None
     if first:
-        return {"name": first.name, "tested": first.tested}
+        return {"name": first.name, "tested": first.tested, "num": str(len(cause.objects))}
     stopped = STOPPED.match(cause.title)
     return {"who": stopped["who"]} if stopped else {}
 
@@ -266,7 +281,7 @@ def class_advice(cause: Cause) -> str:
 
 def texts() -> Iterator[str]:
     """Every text of this table, for translators."""
-    rows = (*BY_SQLSTATE.values(), *(words for _, _, words in BY_TITLE), *OTHERS)
+    rows = (*BY_SQLSTATE.values(), *OF_MANY.values(), *(words for _, _, words in BY_TITLE), *OTHERS)
     for words in rows:
         yield words.sentence
         if words.advice:

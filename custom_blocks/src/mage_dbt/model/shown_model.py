@@ -58,6 +58,23 @@ class PastResult:
 
 
 @dataclass(frozen=True)
+class GoneModel:
+    """A model, seed or snapshot that the live commit no longer has. dbt drops no table because of
+    that, so what it built is still there, unless somebody has dropped it."""
+
+    __pydantic_config__ = codec.DESCRIBED
+
+    node: str
+    name: str
+    type: str
+    materialized: str
+    relation: str
+    """As dbt writes it in SQL."""
+    built_at: Moment
+    built_run: str
+
+
+@dataclass(frozen=True)
 class LastResult:
     """The last result of a node, skipped ones left out where there is another."""
 
