@@ -298,6 +298,23 @@ def test_a_model_that_is_gone_keeps_its_history(
     assert "does not have it any more" in words(shown(http, "/models/word_display"))
 
 
+def test_what_is_gone_is_listed_where_models_are_with_the_table_that_is_left(
+    runner: Runner, http: httpx.Client, built: Run
+) -> None:
+    if (runner.repository / "models" / "word_display.sql").exists():
+        runner.publish("Remove a model", word_display=None)
+    (gone,) = http.get("/models.json").json()["gone"]
+    assert (gone["node"], gone["built_run"]) == ("model.described.word_display", built.id)
+    page = shown(http, "/models")
+    text = words(page)
+    assert "1 more is no longer in dbt-metric" in text
+    assert gone["relation"].replace('"', "") in text
+    assert 'href="/models/model.described.word_display"' in page
+    assert http.get("/models.json", params={"search": "word"}).json()["gone"] == [gone]
+    assert http.get("/models.json", params={"search": "fct"}).json()["gone"] == []
+    assert "no longer in dbt-metric" not in words(shown(http, "/models?search=fct"))
+
+
 def test_a_file_outside_the_repository_is_not_shown(runner: Runner, http: httpx.Client) -> None:
     """A commit that leads out never becomes live, so the file is exchanged behind its back."""
     secret = runner.home.root / "elsewhere.sql"

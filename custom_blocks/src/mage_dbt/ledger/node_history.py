@@ -12,7 +12,7 @@ from datetime import datetime
 
 from mage_dbt.ledger.ledger import ESTIMATED_FROM, Ledger
 from mage_dbt.ledger.sql import BUILT, PASSES
-from mage_dbt.model.shown_model import LastResult, PastResult
+from mage_dbt.model.shown_model import GoneModel, LastResult, PastResult
 
 LOOKED_AT = 60
 """Results of a node among which its last executed one, and those of an estimate, are looked for."""
@@ -43,6 +43,43 @@ select distinct node from (
     order by at desc limit %(reached)s
 ) as result
 where type in ('model', 'seed', 'snapshot') order by node
+"""
+
+KNOWN = r"""
+with recursive known (node) as (
+    (select node from ledger.node_result order by node limit 1)
+    union all
+    select (
+        select result.node from ledger.node_result as result where result.node > known.node
+        order by result.node limit 1
+    )
+    from known where known.node is not null
+)
+select node from known where node ~ '^(model|seed|snapshot)\.'
+"""
+"""Each node once, by one step of the index for each, however many results it has."""
+
+LAST_STATE = f"""
+select wanted.node, newest.name, newest.type, newest.materialized, newest.relation,
+    built.at as built_at, built.run as built_run
+from unnest(%(nodes)s::text[]) as wanted (node)
+cross join lateral (
+    select name, type, materialized, relation from ledger.node_result
+    where node_result.node = wanted.node order by at desc limit 1
+) as newest
+cross join lateral (
+    select result.at, result.run
+    from (
+        select * from ledger.node_result
+        where node_result.node = wanted.node order by at desc limit %(looked_at)s
+    ) as result
+    join ledger.run on run.id = result.run
+    where result.{PASSES} and {BUILT}
+    order by result.at desc
+    limit 1
+) as built
+where newest.materialized <> 'ephemeral'
+order by built.at desc, wanted.node
 """
 
 LAST_BUILT = f"""
@@ -170,6 +207,15 @@ class NodeHistory:
         """The unique ids of models, seeds and snapshots that had this name in recent runs."""
         rows = self._rows(NAMED, {"name": name, "reached": REACHED})
         return tuple(row["node"] for row in rows)
+
+    def known(self) -> set[str]:
+        """The unique ids of all models, seeds and snapshots that a run has come to."""
+        return {row["node"] for row in self._rows(KNOWN, {})}
+
+    def last_states(self, nodes: Iterable[str]) -> tuple[GoneModel, ...]:
+        """What these left in the warehouse, the last built first; nothing of one never built."""
+        values = {"nodes": list(nodes), "looked_at": LOOKED_AT}
+        return tuple(GoneModel(**row) for row in self._rows(LAST_STATE, values))
 
     def last_built(self, node: str, target: str) -> PastResult | None:
         """The last result on the target that changed what people read."""

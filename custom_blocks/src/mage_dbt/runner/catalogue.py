@@ -15,11 +15,13 @@ from mage_dbt.commits.changes import commits_touching
 from mage_dbt.commits.store import Commits
 from mage_dbt.errors import NotFound, RequestError, did_you_mean
 from mage_dbt.ledger import Ledger
+from mage_dbt.ledger.builds import BuildLedger
 from mage_dbt.ledger.node_history import Failures, NodeHistory
 from mage_dbt.model.commit import Commit, CommitLine, Model
 from mage_dbt.model.folded import TESTS
 from mage_dbt.model.graph import Graph, GraphNode
 from mage_dbt.model.shown_model import (
+    GoneModel,
     LastResult,
     Neighbour,
     NodeTest,
@@ -79,6 +81,8 @@ class Catalogue:
         self._subdir = subdir
         self._guard = threading.Lock()
         self._touched: dict[tuple[str, str], tuple[CommitLine, ...] | None] = {}
+        self._builds = BuildLedger(ledger)
+        self._gone: tuple[tuple[str, int], tuple[GoneModel, ...]] | None = None
 
     @property
     def _commits(self) -> Commits:
@@ -99,6 +103,22 @@ class Catalogue:
         last = self._history.last(nodes)
         usual = self._history.usual_seconds(nodes, self.live.target)
         return [ModelLine(model, last.get(model.node), usual.get(model.node)) for model in models]
+
+    def gone(self) -> tuple[GoneModel, ...]:
+        """What runs have built and the live commit no longer has, the last built first.
+
+        Looked up once for each commit and each end of a run. Raises LedgerUnreachable.
+        """
+        live = self.live
+        key = (live.sha, self._builds.last_end())
+        with self._guard:
+            if self._gone is None or self._gone[0] != key:
+                there = {model.node for model in live.models}
+                if graph := self._commits.graph(live.sha):
+                    there |= graph.nodes.keys()
+                lost = self._history.known() - there
+                self._gone = (key, self._history.last_states(sorted(lost)))
+            return self._gone[1]
 
     def compiled_file(self, run: str, node: str) -> str:
         """The node's compiled SQL, relative to the run's folder; empty where dbt wrote none."""

@@ -15,7 +15,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from mage_dbt.identity.origin import READING
+from mage_dbt.model import codec
 from mage_dbt.model.commit import Commit
+from mage_dbt.model.shown_model import GoneModel
 from mage_dbt.runner.catalogue import Catalogue, ModelLine
 from mage_dbt.server.models import search
 from mage_dbt.server.packing import takes_gzip
@@ -29,6 +31,9 @@ LONGEST_DESCRIPTION = 120
 """Characters of a description in a list."""
 
 LONGEST_SEARCH = 200
+
+MOST_GONE = 200
+"""Models that are no longer there, in the list."""
 
 
 def add(router: APIRouter, site: Site) -> None:
@@ -45,6 +50,7 @@ def add(router: APIRouter, site: Site) -> None:
         survey = site.runner.survey
         known = {model.node for model in site.catalogue.live.models}
         changed = [model for model in (survey.changed if survey else ()) if model.node in known]
+        gone = _matching(site.catalogue.gone(), wanted)
         data = {
             "commit": site.catalogue.live.sha,
             "search": wanted,
@@ -53,10 +59,13 @@ def add(router: APIRouter, site: Site) -> None:
             "total": len(found),
             "models": [_plain(line) for line in lines],
             "changed": [model.to_json() for model in changed],
+            "gone": codec.plain(gone),
         }
         values = {
             "lines": lines,
             "changed": changed,
+            "gone": gone,
+            "most_gone": MOST_GONE,
             "repeated": {name for name, times in _times(site.catalogue.live).items() if times > 1},
             "first_line": lambda text: first_line(text, LONGEST_DESCRIPTION),
         }
@@ -123,6 +132,12 @@ class Names:
 def _times(commit: Commit) -> Counter[str]:
     """How many nodes have each name: packages may have the same ones."""
     return Counter(model.name for model in commit.models)
+
+
+def _matching(gone: tuple[GoneModel, ...], wanted: str) -> tuple[GoneModel, ...]:
+    """Those whose name has what is looked for."""
+    words = wanted.lower().split()
+    return tuple(model for model in gone if all(word in model.name.lower() for word in words))
 
 
 def _number(text: str) -> int:
