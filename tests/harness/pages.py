@@ -391,12 +391,15 @@ def what_is_running(visit: Visit, team: Team) -> None:
     workspace.running(first, "pg_sleep")
     second = workspace.ask(models="sleepy", why="second")
     with visit.task("What is running, and what is it waiting for?"):
-        rows = page.locator("tbody tr").filter(has=visit.button("Stop %(run)s", run=first.title))
+        rows = page.locator("tbody tr").filter(
+            has=visit.button("Stop: %(run)s", run=visit.say("Build of %(models)s", models="sleepy"))
+        )
         expect(rows).to_have_count(2)
         expect(rows.nth(0)).to_contain_text("first")
         expect(rows.nth(0)).to_contain_text("sleepy")
         expect(rows.nth(1)).to_contain_text(visit.say("Queued"))
-        expect(rows.nth(1)).to_contain_text("waiting for sleepy, held by build sleepy")
+        waits = {"en": "waiting for sleepy, held by build sleepy", "ko": "sleepy 대기 중: "}
+        expect(rows.nth(1)).to_contain_text(waits[visit.language])
         visit.assert_not_reloaded()
         visit.click(rows.nth(1).get_by_role("button"))
         assert visit.run_id() == second.id

@@ -57,7 +57,7 @@ def test_the_second_says_for_which_relation_and_whom_it_waits(queues: Queues) ->
     second = Waiter(queue, "two", (FCT, "b"))
     said = second.waits("waiting for")
     assert re.fullmatch(
-        r"waiting for fct_orders, held by daily_full_build since \d\d:\d\d \+0545, "
+        r"waiting for fct_orders, held by daily build since \d\d:\d\d \+0545, "
         r"started by schedule",
         said,
     )
@@ -388,11 +388,11 @@ def test_a_run_has_a_title() -> None:
         return a_run("x", **fields).title
 
     assert title(request={}) == "build of everything"
-    assert title(morning="2026-11-23", request={}) == "daily_full_build"
+    assert title(morning="2026-11-23", request={}) == "daily build"
     assert title(request={"select": ["+a", "b+"]}) == "build +a b+"
     assert title(request={"exclude": ["a"]}) == "build without a"
     assert title(request={"variables": {"size": 4}}).startswith("build everything with other")
     assert title(request={"event_time_start": "2026-01-01"}).startswith("build everything with")
-    assert title(operation="command", request={"command": "test -s a"}) == "command test -s a"
-    assert title(operation="rerun_failed", request={"of": "r"}) == "rerun_failed of r"
+    assert title(operation="command", request={"command": "test -s a"}) == "dbt test -s a"
+    assert title(operation="rerun_failed", request={"of": "r"}) == "rerun of r"
     assert len(title(request={"select": ["model"] * 50})) <= 60

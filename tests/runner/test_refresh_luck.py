@@ -158,7 +158,7 @@ def test_a_refresh_and_a_build_of_everything_wait_for_each_other(runner: Runner)
 
     def waits() -> bool | str:
         now = runner.client.run(build.id)
-        told = "held by full_refresh facts", "; that run waits for a decision to swap"
+        told = "held by full refresh of facts", "; that run waits for a decision to swap"
         return all(text in now.detail for text in told) or f"{now.state} {now.detail}"
 
     wait_until("the build to wait for the refresh", waits)

@@ -12,7 +12,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 
 from mage_dbt.model import plain_words
-from mage_dbt.server.pages import languages, site
+from mage_dbt.server.pages import languages, sentences, site
 
 PACKAGE = Path(site.__file__).parent
 
@@ -71,6 +71,7 @@ def test_every_text_of_the_page_is_translated(language: str) -> None:
         for message in catalogue
         if message.id
     }
+    finished = languages.entries(language, sentences.CATALOGUE)
     used = {msgid(message): message for message in texts() if message.id}
     missing = sorted(
         f"{text!r} ({message.locations[0]})" for text, message in used.items() if text not in there
@@ -80,7 +81,7 @@ def test_every_text_of_the_page_is_translated(language: str) -> None:
         text for text, message in there.items() if message.fuzzy or not all(strings(message.string))
     ]
     assert not empty, f"without a translation: {empty}"
-    assert not sorted(there.keys() - used.keys()), "no longer used"
+    assert not sorted(there.keys() - used.keys() - finished.keys()), "no longer used"
 
 
 @pytest.mark.parametrize("language", [code for code in languages.LANGUAGES if code != "en"])

@@ -203,6 +203,16 @@ class Event:
         return codec.plain(self)
 
 
+TITLES: Mapping[Operation, str] = {
+    Operation.BUILD: "build",
+    Operation.FULL_REFRESH: "full refresh of",
+    Operation.UNDO_REFRESH: "undo of the refresh of",
+    Operation.RERUN_FAILED: "rerun of",
+    Operation.COMMAND: "dbt",
+}
+"""How a run's title begins."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run as the ledger knows it now."""
@@ -315,16 +325,17 @@ class Run:
 
     @property
     def title(self) -> str:
-        """The run in a few words: `daily_full_build`, `full_refresh fct_orders`."""
+        """The run in a few words: `daily build`, `full refresh of fct_orders`."""
         asked = self.request
-        words: list[str] = [self.operation, *asked.select, *asked.models, asked.command]
+        command = asked.command.removeprefix("dbt").strip()
+        words: list[str] = [TITLES[self.operation], *asked.select, *asked.models, command]
         if asked.exclude:
             words += ["without", *asked.exclude]
         if self.operation is Operation.RERUN_FAILED:
-            words += ["of", self.follows or asked.of or "the last full build"]
+            words += [self.follows or asked.of or "the last full build"]
         text = " ".join(filter(None, words))
         if self.morning is not None:
-            return "daily_full_build"
+            return "daily build"
         if self.is_full_build:
             return "build of everything"
         if text == "build":

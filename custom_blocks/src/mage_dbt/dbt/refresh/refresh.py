@@ -295,8 +295,8 @@ class Refresh:
     def _tests(self, results: Sequence[Any]) -> Check:
         tests = [result for result in results if is_test(result.node)]
         if not tests:
-            has = "They have" if len(self._parts) > 1 else "It has"
-            return Check(CheckName.TESTS, True, f"{has} no dbt tests.", applies=False)
+            none = "They have no dbt tests." if len(self._parts) > 1 else "It has no dbt tests."
+            return Check(CheckName.TESTS, True, none, applies=False)
         failed = [name_of(test.node) for test in tests if str(test.status) not in PASSED]
         text = f"{len(tests) - len(failed)} of {len(tests)} dbt tests passed"
         text += f"; not {', '.join(failed)}." if failed else "."

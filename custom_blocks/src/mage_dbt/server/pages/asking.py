@@ -40,6 +40,7 @@ from mage_dbt.model.folded import TESTS
 from mage_dbt.model.plan import Plan, PlannedNode
 from mage_dbt.model.request import Request, RunRequest
 from mage_dbt.model.run import PASSED, RUN_ID
+from mage_dbt.server.pages import sentences
 from mage_dbt.server.pages.site import Page, Site
 from mage_dbt.server.requests import request_of_page, require_right, shown_plan
 
@@ -74,7 +75,7 @@ class Refusal:
     @property
     def hint(self) -> str:
         """What to do next. That of a Conflict names commands of the tool; the page has links."""
-        return "" if isinstance(self.error, Conflict) else self.error.hint
+        return "" if isinstance(self.error, Conflict) else sentences.for_people(self.error.hint)
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from mage_dbt.base.clock import Clock
 from mage_dbt.base.lists import MOST_NAMED
 from mage_dbt.model.explanation import Cause, Explanation
 from mage_dbt.model.plain_words import advice, names_in, plain_words
+from mage_dbt.server.pages import sentences
 from mage_dbt.server.pages.directions import isolated
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -47,6 +48,10 @@ class Formats:
     def advice(self, cause: Cause) -> str:
         """What to do about it."""
         return self.texts.gettext(advice(cause))
+
+    def ours(self, text: str) -> Markup:
+        """A finished text, of which what is the workspace's own is in the reader's language."""
+        return sentences.translated(self.language, text)
 
     def causes(self, explanation: Explanation) -> str:
         """`1 cause, 14 models wait`."""

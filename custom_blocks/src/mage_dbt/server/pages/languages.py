@@ -88,6 +88,16 @@ def catalogues(language: str) -> list[Catalog]:
     return found
 
 
+def entries(language: str, name: str) -> dict[str, str]:
+    """The texts of one catalogue with their translations; none where the language has it not."""
+    file = FOLDER / language / name
+    if not file.exists():
+        return {}
+    with file.open("rb") as opened:
+        found = read_po(opened, locale=language)
+    return {str(entry.id): str(entry.string) for entry in found if entry.id}
+
+
 @cache
 def translations(language: str) -> NullTranslations:
     """What translates texts into the language; a text without a translation stays English."""

@@ -18,10 +18,11 @@ from mage_dbt.model.alert import DeliveryState
 from mage_dbt.model.explanation import ChangesNote, Ending, FileRole, NoDiff
 from mage_dbt.model.now import DayState, MageState, WhyNot
 from mage_dbt.server.pages import directions, languages
+from mage_dbt.server.pages.run_words import AnyRun, run_words
 
 FILTERS = (
     *("when", "clock", "exact", "ago", "day", "duration", "number", "size", "short"),
-    *("sentence", "advice", "causes"),
+    *("sentence", "advice", "causes", "ours"),
 )
 """The filters of `Formats` in the templates."""
 
@@ -72,6 +73,7 @@ def environment(language: str) -> Environment:
     for name in FILTERS:
         found.filters[name] = _of_the_call(name)
     found.filters["listed"] = listed
+    found.filters["run_words"] = _run_words
     found.filters["as_json"] = lambda value: Markup(json.dumps(value).replace("<", "\\u003c"))
     return found
 
@@ -83,6 +85,12 @@ def prepare() -> None:
         templates = environment(language)
         for name in templates.list_templates():
             templates.get_template(name)
+
+
+@pass_context
+def _run_words(context: Any, run: AnyRun) -> str:
+    """The run in a few words."""
+    return run_words(run, context["formats"])
 
 
 def _of_the_call(name: str) -> Callable[..., Any]:

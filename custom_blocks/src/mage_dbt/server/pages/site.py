@@ -29,7 +29,7 @@ from mage_dbt.runner.service import Runner
 from mage_dbt.server.caller import caller_of
 from mage_dbt.server.large_json import LargeJson
 from mage_dbt.server.packing import takes_gzip
-from mage_dbt.server.pages import assets, languages, protection
+from mage_dbt.server.pages import assets, languages, protection, sentences
 from mage_dbt.server.pages.formats import Formats
 from mage_dbt.server.pages.forms import TOKEN_FIELD, Forms
 from mage_dbt.server.pages.reader import Reader
@@ -194,8 +194,7 @@ class Site:
         if http.url.path.endswith(JSON_SUFFIX):
             problem = problems.problem(error, problems.instance_of(http.url.path))
             return JSONResponse(problem, error.status, problems.headers(error), problems.MEDIA_TYPE)
-        # A hint for programs helps nobody who looks at a page.
-        hint = "" if "`GET /" in error.hint else error.hint
+        hint = sentences.for_people(error.hint)
         shown = {"title": problems.title_of(type(error)), "error": error, "hint": hint}
         answer = self.html(http, Page("problem.html", None, shown, error.status))
         answer.headers.update(problems.headers(error))
