@@ -1,5 +1,7 @@
-"""On a Korean page nothing of the workspace's own stays English: only names, SQL, and the words of the
-database, of dbt and of people."""
+"""On a Korean page nothing of the workspace's own stays English.
+
+What does is names, SQL, and the words of the database, of dbt and of people.
+"""
 
 from __future__ import annotations
 

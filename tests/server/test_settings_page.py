@@ -43,7 +43,7 @@ def test_the_page_says_when_in_words_and_what_comes_next(browser: httpx.Client) 
     assert "<h1>Every day at 08:00 Korean Standard Time (Asia/Seoul)</h1>" in page.text
     assert "when it is not over by 09:00" in page.text
     assert page.text.count("<time ") >= 3
-    assert "nobody is told" in page.text
+    assert "Nobody gets alerts yet" in page.text
     korean = browser.get("/settings", headers={"Accept-Language": "ko"}).text
     assert "<h1>매일 08:00, 대한민국 표준시 (Asia/Seoul)</h1>" in korean
     data = browser.get("/settings.json").json()
@@ -146,7 +146,7 @@ def test_a_form_without_its_token_changes_nothing(runner: Runner, browser: httpx
 def test_a_test_message_says_of_each_channel_whether_it_arrived(
     runner: Runner, browser: httpx.Client
 ) -> None:
-    assert "nobody is told" in send(browser, "alert-test").text
+    assert "Nobody gets alerts yet" in send(browser, "alert-test").text
     with service() as well, service(status=403) as badly:
         runner.home.alert_urls.write_text(f"{well.address('hush')}\n{badly.address('hush')}")
         # Both at once: the second comes too soon, however slow the machine is.

@@ -145,7 +145,8 @@ def _sentence(
         for said, end in ((text, ""), (text.removesuffix("."), ".")):
             for one, values in _fitting(language, said):
                 places = {name: _place(language, value, depth) for name, value in values.items()}
-                return upto + 1, Markup(escape(one.translation)) % places + end
+                found = Markup(escape(one.translation)) % places
+                return upto + 1, found if found.endswith(end) else found + end
     return at + 1, None
 
 
