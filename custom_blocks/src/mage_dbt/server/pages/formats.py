@@ -49,9 +49,9 @@ class Formats:
         """What to do about it."""
         return self.texts.gettext(advice(cause))
 
-    def ours(self, text: str) -> Markup:
+    def ours(self, text: object) -> Markup:
         """A finished text, of which what is the workspace's own is in the reader's language."""
-        return sentences.translated(self.language, text)
+        return sentences.translated(self.language, str(text))
 
     def causes(self, explanation: Explanation) -> str:
         """`1 cause, 14 models wait`."""

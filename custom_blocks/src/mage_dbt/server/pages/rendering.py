@@ -17,7 +17,7 @@ from mage_dbt.base.lists import listed
 from mage_dbt.model.alert import DeliveryState
 from mage_dbt.model.explanation import ChangesNote, Ending, FileRole, NoDiff
 from mage_dbt.model.now import DayState, MageState, WhyNot
-from mage_dbt.server.pages import directions, languages
+from mage_dbt.server.pages import directions, languages, sentences
 from mage_dbt.server.pages.run_words import AnyRun, run_words
 
 FILTERS = (
@@ -82,6 +82,7 @@ def prepare() -> None:
     """Compiles the templates, 0.4 s of CPU where nothing is kept, so that who looks first after a
     start does not wait for it."""
     for language in languages.LANGUAGES:
+        sentences.templates(language)
         templates = environment(language)
         for name in templates.list_templates():
             templates.get_template(name)

@@ -9,7 +9,7 @@ as it is: the words of the database, of dbt and of people.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -50,9 +50,13 @@ class Template:
 
     begins: str
     """The letters before its first place."""
+    has: str
+    """The most letters between two places: a text without them is none of it."""
     pattern: re.Pattern[str]
     letters: int
     """Those outside of its places."""
+    whole: bool
+    """Whether it has no places."""
     translation: str
 
 
@@ -86,7 +90,10 @@ def template(text: str, translation: str) -> Template:
         what = r"[\d.,]+" if name == NUMBER else ".+?"
         pattern += f"(?P<{name}>{what}){re.escape(literal)}"
     whole = re.compile(pattern, re.DOTALL)
-    return Template(literals[0], whole, sum(map(len, literals)), translation)
+    longest = max(literals, key=len).rstrip(".")
+    return Template(
+        literals[0], longest, whole, sum(map(len, literals)), len(parts) == 1, translation
+    )
 
 
 @cache
@@ -110,17 +117,35 @@ def translated(language: str, text: str) -> Markup:
 @lru_cache(5_000)
 def _translated(language: str, text: str, depth: int) -> Markup | None:
     """None where nothing of the text is known."""
+    if " " not in text:
+        return _word(language, text)
+    # Most texts are none of ours: one look at the letters tells, and spares the patterns.
+    likely = tuple(one for one in templates(language) if one.has in text)
+    if not likely:
+        return None
     cut = _cut(text)
     found: list[Markup] = []
     known = False
     at = 0
     while at < len(cut):
-        upto, words = _sentence(language, cut, at, depth)
+        upto, words = _sentence(language, likely, cut, at, depth)
         found.append(Markup(escape(cut[at][1])) if found else Markup())
         found.append(_foreign(cut[at][0], language) if words is None else words)
         known = known or words is not None
         at = upto
     return Markup("").join(found) if known else _list(language, text, depth)
+
+
+def _word(language: str, text: str) -> Markup | None:
+    """A single word, which has no places; most are names."""
+    return next(
+        (Markup(escape(one.translation)) for one in _words(language) if one.begins == text), None
+    )
+
+
+@cache
+def _words(language: str) -> tuple[Template, ...]:
+    return tuple(one for one in templates(language) if " " not in one.begins and one.whole)
 
 
 def _list(language: str, text: str, depth: int) -> Markup | None:
@@ -135,7 +160,7 @@ def _list(language: str, text: str, depth: int) -> Markup | None:
 
 
 def _sentence(
-    language: str, cut: list[tuple[str, str]], at: int, depth: int
+    language: str, likely: Sequence[Template], cut: list[tuple[str, str]], at: int, depth: int
 ) -> tuple[int, Markup | None]:
     """The translation of the shortest run of pieces from `at` on that is known, and its end."""
     text = ""
@@ -143,16 +168,20 @@ def _sentence(
         piece, before = cut[upto]
         text += (before if upto > at else "") + piece
         for said, end in ((text, ""), (text.removesuffix("."), ".")):
-            for one, values in _fitting(language, said):
+            for one, values in _fitting(likely, said):
                 places = {name: _place(language, value, depth) for name, value in values.items()}
                 found = Markup(escape(one.translation)) % places
                 return upto + 1, found if found.endswith(end) else found + end
     return at + 1, None
 
 
-def _fitting(language: str, text: str) -> Iterator[tuple[Template, Mapping[str, str]]]:
-    for one in templates(language):
-        if text.startswith(one.begins) and (found := one.pattern.fullmatch(text)):
+def _fitting(likely: Sequence[Template], text: str) -> Iterator[tuple[Template, Mapping[str, str]]]:
+    for one in likely:
+        if (
+            text.startswith(one.begins)
+            and one.has in text
+            and (found := one.pattern.fullmatch(text))
+        ):
             yield one, found.groupdict()
 
 
