@@ -10,6 +10,7 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.ledger.ledger import NewRun
 from mage_dbt.model.request import Request
 from mage_dbt.model.run import Event, RunState, new_run_id
+from mage_dbt.runner.mage_watch import START_SECONDS
 from tests.harness.forms import Visitor
 from tests.harness.runner import Runner
 from tests.harness.waiting import SECONDS, wait_until
@@ -22,13 +23,18 @@ TOLD = "runs go on, and are not seen in Mage for now: Mage does not answer"
 def test_the_page_says_that_mage_is_down_and_begins_runs_all_the_same(runner: Runner) -> None:
     address = f"http://127.0.0.1:{runner.settings.runner_port}"
     with httpx.Client(base_url=address, trust_env=False, timeout=SECONDS) as http:
-        page = Visitor(http).see("/")
-        assert "Mage does not answer. This page, runs and the API work without it" in page.text
         form = Visitor(http).see("/ask/run", model="apart").form("Run")
         run = Visitor(http).begun(form, why="Mage is down")
         ended = runner.over(runner.client.run(run))
         assert (ended.state, ended.why) == (RunState.SUCCESS, "Mage is down")
         assert "Mage is down" in Visitor(http).see(f"/runs/{run}").text
+
+        def probe() -> bool | str:
+            text = Visitor(http).see("/").text
+            down = "Mage does not answer. This page, runs and the API work without it" in text
+            return down or ("Mage is starting" in text and "Mage is starting") or text
+
+        wait_until("the page to say that Mage is down", probe, START_SECONDS + SECONDS)
 
 
 def mage_events(ledger: Ledger, run: str) -> list[Event]:

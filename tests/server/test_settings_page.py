@@ -133,7 +133,7 @@ def test_what_cannot_be_set_stays_in_the_form_with_the_reason(
     assert runner.client.schedule().schedule == before
     card = "pause" if fields.get("change") == "pause" else "change"
     beside = page.text.partition(f'aria-labelledby="{card}"')[2].partition("</section>")[0]
-    assert says in beside and page.text.count('role="alert" lang="en"') == 1
+    assert says in beside and page.text.count('<p class="bad" role="alert">') == 1
 
 
 def test_a_form_without_its_token_changes_nothing(runner: Runner, browser: httpx.Client) -> None:

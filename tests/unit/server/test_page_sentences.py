@@ -25,7 +25,7 @@ FOR_PROGRAMS = (
     *("server/events", "server/__main__", "server/requests", "server/caller", "server/schemas"),
     *("server/openapi", "server/metrics", "server/runs", "server/timelines", "server/workspace"),
     *("server/schedule", "server/pages/assets", "server/pages/forms", "model/problems"),
-    *("model/schedule_change", "ledger/migrate", "commits/git_sync", "commits/profile"),
+    *("ledger/migrate", "commits/git_sync", "commits/profile"),
     *("dbt/docs", "dbt/patches", "dbt/profile_secrets", "dbt/connection", "workers/zygote"),
     *("runner/guides", "runner/reconcile", "model/plain_words"),
 )
