@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from mage_dbt.settings import CHECKOUT
 
@@ -39,6 +40,19 @@ assert done.success, done.exception
 print(json.dumps(made))
 """
 
+SCHEMAS = """
+import json, sys
+from contextlib import ExitStack
+from mage_dbt.dbt import classes
+from mage_dbt.dbt.patches.patch import apply_fitting
+from mage_dbt.dbt.patches.schemas import patches
+
+with ExitStack() as back:
+    if sys.argv[1] == "ours":
+        assert apply_fitting(patches(), back) == []
+    print(json.dumps([checked.json_schema() for checked in classes._checked()]))
+"""
+
 LEFT = {
     *("PostgresCredentials", "ProfileConfig", "Contract", "ExposureConfig"),
     *("UnitTestConfig", "UnparsedUnitTest", "UnparsedSingularTestUpdate"),
@@ -53,3 +67,13 @@ def test_a_parse_of_the_demo_makes_no_schema_that_was_made_ready(tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout.splitlines()[-1])) <= LEFT
+
+
+def test_the_schemas_made_in_short_are_the_ones_that_dbt_makes() -> None:
+    def schemas(whose: str) -> Any:
+        command = [sys.executable, "-P", "-c", SCHEMAS, whose]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert schemas("ours") == schemas("dbt's")

@@ -7,19 +7,28 @@ parses our demo, 3 s are these. They depend on dbt's own code alone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from dbt.artifacts import resources
 from dbt.contracts import project, selection
 from dbt.contracts.graph import manifest, nodes, unparsed
 
+from mage_dbt.commits.graph_key import SHORTCUTS
+from mage_dbt.dbt.patches.patch import apply_fitting
+from mage_dbt.dbt.patches.schemas import patches
+
 
 def make_ready() -> None:
     """Makes what dbt would make at the first use of each class."""
+    with ExitStack() as back:
+        if os.environ.get(SHORTCUTS) != "false":
+            apply_fitting(patches(), back)
+        for checked in _checked():
+            checked.json_schema()
     for checked in _checked():
-        checked.json_schema()
         _write_code(checked)
     for written in _written():
         _write_code(written)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
+from mage_dbt.commits.graph_key import SHORTCUTS
 from mage_dbt.dbt.forks import Forks, runner_socket, show_command
 from mage_dbt.dbt.project import import_late
 
@@ -35,6 +36,7 @@ def serve(name: str, begin: Callable[[Sequence[str], IO[str]], None]) -> None:
     import_late()
     _compare_sources()
     _make_classes_ready()
+    _make_macros_ready()
     gc.collect()
     gc.freeze()  # a collection in a child must not write to, and so copy, the pages they share
     Forks(runner, be_child).serve()
@@ -53,3 +55,12 @@ def _make_classes_ready() -> None:
         from mage_dbt.dbt import classes
 
         classes.make_ready()
+
+
+def _make_macros_ready() -> None:
+    if os.environ.get(SHORTCUTS) == "false":
+        return
+    with suppress(Exception):  # of another dbt, which reads its own at each parse
+        from mage_dbt.dbt.patches import take_for_all
+
+        take_for_all()

@@ -13,10 +13,12 @@ from dbt.contracts.graph.manifest import Manifest
 
 from mage_dbt.dbt.patches.clock import all_patches as of_the_clock
 from mage_dbt.dbt.patches.compilation import Compilation
+from mage_dbt.dbt.patches.macros import Macros
 from mage_dbt.dbt.patches.nodes import Nodes
-from mage_dbt.dbt.patches.patch import Patch, apply_fitting
+from mage_dbt.dbt.patches.patch import Patch, apply_fitting, names_of_differing
 from mage_dbt.dbt.patches.relations import PlainRows
 from mage_dbt.dbt.patches.relations import patches as of_relations
+from mage_dbt.dbt.patches.schemas import patches as of_schemas
 from mage_dbt.dbt.patches.selection import Selection
 
 
@@ -44,6 +46,7 @@ class Shortcuts:
     def take(self) -> None:
         """Applies them in this process. Call it once."""
         self.differing += apply_fitting(self.patches())
+        self.differing += names_of_differing(_of_zygotes())
 
     def learn(self) -> None:
         """Visits all nodes once, for all runs that are forked from this process."""
@@ -66,7 +69,20 @@ def all_patches() -> tuple[Patch, ...]:
         *Shortcuts(nothing).patches(),
         Selection(nothing).learned(()),
         *of_the_clock(),
+        *_of_zygotes(),
     )
+
+
+def take_for_all() -> None:
+    """Applies, once, those that serve each parse forked from this process."""
+    macros = Macros()
+    macros.learn()
+    apply_fitting(macros.patches())
+
+
+def _of_zygotes() -> tuple[Patch, ...]:
+    """Those of a process that others are forked from, to be compared."""
+    return (*Macros().patches(), *of_schemas())
 
 
 def compare_sources() -> None:

@@ -100,10 +100,14 @@ def apply_fitting(patches: Iterable[Patch], back: ExitStack | None = None) -> li
 
     A patch whose module is not installed is neither: the team's dbt has another adapter.
     """
-    differing = []
+    patches = tuple(patches)
+    differing = names_of_differing(patches)
     for patch in patches:
         if patch.fits():
             patch.apply(back)
-        elif patch.installed():
-            differing.append(patch.name)
     return differing
+
+
+def names_of_differing(patches: Iterable[Patch]) -> list[str]:
+    """The names of the patches that do not fit, though their module is installed."""
+    return [patch.name for patch in patches if not patch.fits() and patch.installed()]
