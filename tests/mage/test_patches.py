@@ -180,7 +180,8 @@ except Exception as error:
 
 FORKS = """
 import json, os, sys
-import IPython, httpx, jupyter_client, memory_profiler, pandas, polars, sklearn.utils, sqlalchemy.orm
+import IPython, httpx, jupyter_client, memory_profiler
+import pandas, polars, sklearn.utils, sqlalchemy.orm
 
 for line in sys.stdin:
     asked = json.loads(line)
@@ -216,15 +217,16 @@ def forks(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdin is not None and process.stdout is not None
+        questions, answers = process.stdin, process.stdout
+        assert questions is not None and answers is not None
 
         def asked(code: str, folder: Path) -> int:
             asked = {"code": code, "environment": environment(str(folder)), "folder": str(folder)}
-            print(json.dumps(asked), file=process.stdin, flush=True)
-            return int(process.stdout.readline())
+            print(json.dumps(asked), file=questions, flush=True)
+            return int(answers.readline())
 
         yield asked
-        process.stdin.close()
+        questions.close()
 
 
 def environment(folder: str) -> dict[str, str]:
