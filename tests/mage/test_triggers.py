@@ -3,21 +3,18 @@ a block that refuses leaves for its reader."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, time
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from mage_dbt.mage.project import API_TRIGGER, DAILY_PIPELINE, DAILY_TRIGGER
+from mage_dbt.errors import Unavailable
+from mage_dbt.mage.project import API_TRIGGER, DAILY_PIPELINE, DAILY_TRIGGER, write_schedule
+from mage_dbt.mage.trigger_lock import only_change
+from mage_dbt.model.schedule import Schedule
 from mage_dbt.settings import CHECKOUT
 from tests.harness.mage import Mage
 from tests.harness.pipelines import HOLD
@@ -165,42 +162,30 @@ def test_what_is_saved_of_the_daily_trigger_holds(mage: Mage, http: httpx.Client
     assert saved["settings"]["timeout"] == 3600 and saved["start_time"] is None
 
 
-def test_nobody_reads_a_trigger_between_the_two_writes_of_a_change(
+def test_nobody_changes_or_copies_a_trigger_while_another_does(
     mage: Mage, http: httpx.Client
 ) -> None:
     trigger = ours(http, DAILY_TRIGGER)
-    folder = mage.home.mage_project / "pipelines"
-    with ThreadPoolExecutor(1) as pool:
-        with one_changes_triggers(folder):
-            saved = pool.submit(save, http, trigger, settings={"timeout": 60})
-            wait_until("the change to wait", lambda: len(waiting_for(folder)) == 1 or "not yet")
-            wait_until(
-                "the scheduler's copy to wait", lambda: len(waiting_for(folder)) == 2 or "not yet"
+    begun = len(mage.log("mage"))
+    with only_change(mage.home.mage_project):
+        refusal = save(http, trigger, settings={"timeout": 60})
+        assert refusal.startswith(
+            "Another change of triggers goes on for 5 s. Nothing was changed."
+        )
+        assert ours(http, DAILY_TRIGGER) == trigger
+
+        def not_copied() -> bool | str:
+            written = mage.log("mage")[begun:]
+            stands = "Failed to sync schedules" in written and "Another change of trig" in written
+            return stands or written[-500:]
+
+        wait_until("the scheduler's copy to give way", not_copied)
+        with pytest.raises(Unavailable):
+            write_schedule(
+                Schedule.by_settings(time(7), "Asia/Seoul"), mage.home, datetime.now(UTC)
             )
-            assert not saved.done()
-        assert saved.result() == ""
+    assert save(http, trigger, settings={"timeout": 60}) == ""
     assert ours(http, DAILY_TRIGGER)["settings"]["timeout"] == 60
-
-
-@contextmanager
-def one_changes_triggers(folder: Path) -> Iterator[None]:
-    """Holds what Mage's processes hold while they change or copy triggers."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def waiting_for(folder: Path) -> list[str]:
-    """The lines of those who wait for that lock."""
-    inode = f":{folder.stat().st_ino} "
-    return [
-        line
-        for line in Path("/proc/locks").read_text().splitlines()
-        if "->" in line and inode in line
-    ]
 
 
 def test_a_trigger_of_the_workspace_is_not_deleted_and_says_what_to_do(http: httpx.Client) -> None:

@@ -20,6 +20,7 @@ import yaml
 
 from mage_dbt.base.files import replace_file
 from mage_dbt.home import Home
+from mage_dbt.mage.trigger_lock import only_change
 from mage_dbt.model.daily_build import first_instant
 from mage_dbt.model.schedule import Schedule
 from mage_dbt.settings import CHECKOUT, Settings
@@ -155,7 +156,20 @@ def write_schedule(
     A build due before `missed_since` was not missed: a new workspace has no past, and what a pause
     held up is not made up for. Without the argument it is the beginning of the local date. `paused`
     switches the trigger off or on; None leaves that as it is.
+
+    Raises Unavailable while somebody else changes triggers.
     """
+    with only_change(home.mage_project):
+        _write_schedule(schedule, home, now, missed_since, paused)
+
+
+def _write_schedule(
+    schedule: Schedule,
+    home: Home,
+    now: datetime,
+    missed_since: datetime | None,
+    paused: bool | None,
+) -> None:
     daily_build = schedule.daily_build
     path = _daily_triggers(home)
     triggers = _triggers_in(path)

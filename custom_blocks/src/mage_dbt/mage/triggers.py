@@ -5,19 +5,18 @@ Patches of Mage's API call this module, in Mage's process.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from mage_dbt.base.tool_command import tool_command
 from mage_dbt.errors import Forbidden
-from mage_dbt.home import Home
 from mage_dbt.mage import own_pipelines, pipeline_run
 from mage_dbt.mage.project import API_TRIGGER, DAILY_PIPELINE, DAILY_TRIGGER, PIPELINES, instant
+from mage_dbt.mage.trigger_lock import only_change
 from mage_dbt.settings import Settings
 
 ONCE = "@once"
@@ -28,21 +27,14 @@ WRITTEN_BY_US = ("name", "schedule_type", "schedule_interval", "description", "v
 
 
 def one_at_a_time(change: Callable[..., Any]) -> Callable[..., Any]:
-    """`change` of triggers, or copy of them, which holds up the others in all of Mage's processes
-    until it is done."""
+    """`change` of triggers, or copy of them, which holds up all others until it is done."""
 
     @wraps(change)
     def held(*arguments: Any, **options: Any) -> Any:
-        pipelines = os.open(
-            Home(_settings().workspace_home).mage_project / "pipelines", os.O_RDONLY
-        )
-        try:
-            fcntl.flock(pipelines, fcntl.LOCK_EX)
+        from mage_ai.settings.repo import get_repo_path
+
+        with only_change(Path(get_repo_path())):
             return change(*arguments, **options)
-        finally:
-            # Not by closing it: a child that Mage forked meanwhile has it open too.
-            fcntl.flock(pipelines, fcntl.LOCK_UN)
-            os.close(pipelines)
 
     return held
 

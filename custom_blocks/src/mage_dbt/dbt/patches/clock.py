@@ -57,16 +57,18 @@ class _Clock:
 
 
 def elsewhen(now: datetime.datetime) -> Iterator[datetime.datetime]:
-    """Moments other than `now` at which configuration is rendered again.
+    """Moments other than `now`, in UTC, at which configuration is rendered again.
 
     Whenever `now` is, they cover each day of the month and of the week, each month, each hour, both
-    halves of it, and the next two years. A condition on one of these is seen true and false.
+    halves of it, and the next two years, in the zones where people live. A condition on one of
+    these is seen true and false.
     """
-    for day in range(1, 32):
+    for day in range(1, 32):  # about noon, which is on the same date almost everywhere
         month = day % 12 + 1 if day <= 28 else 7  # July has 31
-        hour, minute = (now.hour + day) % 24, (now.minute + 30 * (day % 2)) % 60
-        year = now.year + 1 + day // 16
-        yield now.replace(year=year, month=month, day=day, hour=hour, minute=minute)
+        year, minute = now.year + 1 + day // 16, 15 + 30 * (day % 2)
+        yield now.replace(year=year, month=month, day=day, hour=11, minute=minute, second=day)
+    for hour in range(24):
+        yield now.replace(year=now.year + 1, month=2, day=3, hour=hour, minute=20, second=hour)
 
 
 @contextmanager

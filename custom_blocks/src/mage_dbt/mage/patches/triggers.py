@@ -11,8 +11,10 @@ def _one_at_a_time(an_import: str, *functions: str) -> tuple[Edit, ...]:
     could then be lost. `functions` begin with their indentation.
     """
     decorated = (
-        Edit(one, " " * (len(one) - len(one.lstrip())) + "@one_at_a_time\n" + one)
-        for one in functions
+        Edit(
+            function, " " * (len(function) - len(function.lstrip())) + "@one_at_a_time\n" + function
+        )
+        for function in functions
     )
     imported = "from mage_dbt.mage.triggers import one_at_a_time\n"
     return (Edit(an_import, an_import + imported), *decorated)
