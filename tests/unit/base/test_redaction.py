@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
@@ -19,6 +22,7 @@ from mage_dbt.base.redaction import (
     STARS,
     Formatter,
     hide,
+    hide_file,
     hide_files_in,
     scrub,
     scrub_data,
@@ -196,3 +200,43 @@ def test_a_secret_file_that_is_edited_in_place_is_hidden_soon_and_at_once_in_wha
         more.write("\nthird-file-value")
     hide_files_in(tmp_path)
     assert quick("third-file-value") == STARS
+
+
+@contextmanager
+def as_another_user() -> Iterator[None]:
+    """root may read any file."""
+    before = os.geteuid()
+    if not before:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_secret_file_that_could_not_be_read_is_hidden_once_it_can_be() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        file, odd = folder / "api-token", folder / "odd-token"
+        file.write_text("late-file-value")
+        odd.write_bytes(b"\xffdd-file-value")
+        file.chmod(0)
+        before = odd.stat()
+        hide_files_in(folder)
+        with as_another_user():
+            assert scrub("late-file-value") == "late-file-value"
+        file.chmod(0o644)
+        odd.write_text("odd-file-value")
+        os.utime(odd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert odd.stat().st_size == before.st_size
+        hide_files_in(folder)
+        with as_another_user():
+            assert scrub("late-file-value odd-file-value") == f"{STARS} {STARS}"
+
+
+def test_a_file_says_whether_it_was_read(tmp_path: Path) -> None:
+    assert not hide_file(tmp_path)
+    assert not hide_file(tmp_path / "none")
+    (tmp_path / "token").write_text("a-read-value")
+    assert hide_file(tmp_path / "token") and scrub("a-read-value") == STARS

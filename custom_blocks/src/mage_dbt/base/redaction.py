@@ -87,7 +87,7 @@ class _Folder:
     look_at: float = 0.0
     """When each file is looked at again, on the monotonic clock."""
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    """By name: what changes when a file does."""
+    """By name, of those that were read: what changes when a file, or who may read it, does."""
 
 
 _folders: dict[Path, _Folder] = {}
@@ -105,13 +105,16 @@ def hide_files_in(folder: Path) -> None:
     _folders.setdefault(folder, _Folder()).look_at = 0.0
 
 
-def hide_file(file: Path) -> None:
-    """From now on `scrub` takes out each line of a file, where this process may read it."""
-    with suppress(OSError, UnicodeDecodeError):
-        # A secret is a line whole; of the addresses of alerts, each line is one. A comment's line
-        # has blanks.
+def hide_file(file: Path) -> bool:
+    """From now on `scrub` takes out each line of a file. Returns whether it could be read."""
+    try:
         lines = file.read_text().splitlines()
-        hide(*(line for line in lines if not (line.startswith("#") and " " in line)))
+    except (OSError, UnicodeDecodeError):
+        return False
+    # A secret is a line whole; of the addresses of alerts, each line is one. A comment's line has
+    # blanks.
+    hide(*(line for line in lines if not (line.startswith("#") and " " in line)))
+    return True
 
 
 def is_secret_key(name: str) -> bool:
@@ -261,9 +264,8 @@ def _read_folders() -> None:
 def _hide_changed(file: Path, seen: _Folder) -> None:
     with suppress(OSError):  # it is gone, or a link that leads nowhere
         status = file.stat()
-        version = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if seen.files.get(file.name) != version:
-            hide_file(file)
+        version = (status.st_ctime_ns, status.st_size, status.st_ino)
+        if seen.files.get(file.name) != version and hide_file(file):
             seen.files[file.name] = version
 
 
