@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,28 @@ def test_a_text_that_is_none_of_dbts_is_read_and_compiled_by_dbt(macros: Macros)
         assert jinja.render_template(jinja.get_template(text, {}), {}) == "select 2"
         native = jinja.get_template("{{ 1 + 1 }}", {}, native=True)
         assert native.render({}) == "2"
+
+
+def test_what_cannot_be_read_or_compiled_is_left_out_alone_and_logged(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = tmp_path / "adapter" / "macros"
+    files.mkdir(parents=True)
+    texts = {
+        "1_no_text": b"\xff\xfe\xff",
+        "2_no_block": b"{% macro never_ends() %}",
+        "3_no_jinja": b"{% macro test_odd() %}{{ 1 + }}{% endmacro %}",
+        "4_no_code": b"{% macro test_unknown() %}{{ 1 | no_such_filter }}{% endmacro %}",
+        "5_good": "{% macro test_good() %}\ud55c{% endmacro %}".encode(),
+    }
+    for name, text in texts.items():
+        (files / f"{name}.sql").write_bytes(text)
+    found = Macros()
+    found.learn([str(tmp_path)])
+    good = texts["5_good"].decode()
+    assert good in found._read and good in found._compiled
+    assert texts["4_no_code"].decode() not in found._compiled
+    logged = capfd.readouterr().err
+    for name in ("1_no_text", "2_no_block", "3_no_jinja"):
+        assert f"{name}.sql" in logged, logged
+    assert "test_unknown" in logged and "5_good" not in logged, logged

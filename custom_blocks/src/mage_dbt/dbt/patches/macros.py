@@ -8,9 +8,10 @@ parses a small project, 2 s, that is more than half. The text is the same for ev
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from types import CodeType
@@ -39,22 +40,25 @@ class Macros:
         self._read: dict[str, jinja2.nodes.Template] = {}
         self._compiled: dict[str, CodeType] = {}
 
-    def learn(self) -> None:
+    def learn(self, folders: Iterable[str] = tuple(dbt.include.__path__)) -> None:
         """Reads all of them, and compiles those that most projects' runs call.
 
         What cannot be read is left to dbt, which says why.
         """
         environment = get_environment()
         texts: dict[str, str] = {}
-        for text in _texts():
-            with suppress(Exception):
-                read = environment.parse(text)
-                self._read[text] = read
-                if (macro := read.find(jinja2.nodes.Macro)) is not None:
-                    texts[macro.name.removeprefix(MACRO_PREFIX)] = text
+        for file in _files(folders):
+            with _left_out(file):
+                for text in _texts(file):
+                    with _left_out(file):
+                        read = environment.parse(text)
+                        self._read[text] = read
+                        if (macro := read.find(jinja2.nodes.Macro)) is not None:
+                            texts[macro.name.removeprefix(MACRO_PREFIX)] = text
         for name in _in_most_projects(texts):
-            # From its text again: compiling changes what was read.
-            self._compiled[texts[name]] = environment.compile(texts[name])
+            with _left_out(name):
+                # From its text again: compiling changes what was read.
+                self._compiled[texts[name]] = environment.compile(texts[name])
 
     def patches(self) -> tuple[Patch, ...]:
         return (
@@ -116,14 +120,27 @@ class Macros:
         return template
 
 
-def _texts() -> Iterator[str]:
-    """The macros that come with dbt and its adapters."""
-    for folder in map(Path, dbt.include.__path__):
-        for file in sorted((*folder.glob("*/macros/**/*.sql"), *folder.glob("*/tests/**/*.sql"))):
-            blocks = extract_toplevel_blocks(file.read_text(), set(BLOCKS), collect_raw_data=False)
-            for block in blocks:
-                if isinstance(block, BlockTag) and block.full_block:
-                    yield block.full_block
+@contextmanager
+def _left_out(what: Path | str) -> Iterator[None]:
+    """What fails in this block is left to dbt, and said in the log."""
+    try:
+        yield
+    except Exception as error:
+        print(f"Not read once for all parses: {what}: {error!r}", file=sys.stderr)
+
+
+def _files(folders: Iterable[str]) -> Iterator[Path]:
+    """Those with the macros that come with dbt and its adapters."""
+    for folder in map(Path, folders):
+        yield from sorted((*folder.glob("*/macros/**/*.sql"), *folder.glob("*/tests/**/*.sql")))
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """The macros of one file."""
+    text = file.read_text("utf-8")
+    for block in extract_toplevel_blocks(text, set(BLOCKS), collect_raw_data=False):
+        if isinstance(block, BlockTag) and block.full_block:
+            yield block.full_block
 
 
 def _in_most_projects(texts: Mapping[str, str]) -> set[str]:
