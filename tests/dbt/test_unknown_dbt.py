@@ -91,8 +91,8 @@ def test_a_dbt_without_what_is_guarded_is_named_in_words_by_each_process(
     assert done.stderr.startswith(begin) and words in done.stderr
     assert " (/" not in done.stderr
     if kind != "zygote":  # which answers nobody
-        said = str(json.loads(done.stdout))
-        assert begin in said and "dbt/requirements.txt" in said
+        answered = str(json.loads(done.stdout))
+        assert begin in answered and "dbt/requirements.txt" in answered
 
 
 NEW_PATHS = """
@@ -115,5 +115,5 @@ answer(str(borders.outside(parse(arguments)[0].exception)))
 
 
 def test_folders_that_another_dbt_reads_are_held_too(tmp_path: Path) -> None:
-    (said,) = answer(NEW_PATHS, "nightly", tmp_path / f"{'0' * 12}-{'0' * 8}" / TREE)
-    assert "brand-new-paths of nightly: ../out leads out of the repository." in said
+    (refusal,) = answer(NEW_PATHS, "nightly", tmp_path / f"{'0' * 12}-{'0' * 8}" / TREE)
+    assert "brand-new-paths of nightly: ../out leads out of the repository." in refusal

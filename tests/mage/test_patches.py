@@ -221,8 +221,8 @@ def forks(mage_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert questions is not None and answers is not None
 
         def asked(code: str, folder: Path) -> int:
-            asked = {"code": code, "environment": environment(str(folder)), "folder": str(folder)}
-            print(json.dumps(asked), file=questions, flush=True)
+            what = {"code": code, "environment": environment(str(folder)), "folder": str(folder)}
+            print(json.dumps(what), file=questions, flush=True)
             return int(answers.readline())
 
         yield asked

@@ -20,6 +20,8 @@ REMOTE = ("git", "http", "https", "ssh")
 HERE = "file"
 """The protocol of a repository on this machine."""
 
+LOCAL_AND_REMOTE = (HERE, *REMOTE)
+
 ALLOWED_PROTOCOLS = "GIT_ALLOW_PROTOCOL"
 """The variable by which git itself refuses all others."""
 
@@ -82,8 +84,7 @@ def protocol(address: str) -> str:
 def allowed_protocols(repository: str) -> str:
     """GIT_ALLOW_PROTOCOL for what a repository names. Only one on this machine may name others on
     this machine: what comes from elsewhere would read the folders of its reader."""
-    here = (HERE,) if protocol(repository) == HERE else ()
-    return ":".join((*here, *REMOTE))
+    return ":".join(LOCAL_AND_REMOTE if protocol(repository) == HERE else REMOTE)
 
 
 def reason(done: Done) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mage_dbt.base import redaction, secret_values
-from mage_dbt.base.git import ALLOWED_PROTOCOLS, REMOTE, allowed_protocols
+from mage_dbt.base.git import ALLOWED_PROTOCOLS, LOCAL_AND_REMOTE, REMOTE, allowed_protocols
 from mage_dbt.commits.profile import Profile
 from mage_dbt.model.variables import to_yaml
 from mage_dbt.settings import OUR_PREFIXES
@@ -19,6 +19,11 @@ SECRETS_FOLDER = "DBT_SECRETS_DIR"
 
 SHORTCUTS = "RUNNER_DBT_SHORTCUTS"
 """The setting that is passed on to dbt's processes, where it is false (`dbt/patches`)."""
+
+
+def shortcuts_wanted(environ: Mapping[str, str]) -> bool:
+    return environ.get(SHORTCUTS) != "false"
+
 
 NOT_FOR_DBT = (*OUR_PREFIXES, "MAGE_")
 """Prefixes of variables that dbt never gets: settings of ours, the ledger's URL among them."""
@@ -97,7 +102,7 @@ def dbt_environment(environ: Mapping[str, str]) -> dict[str, str]:
     given = secret_values.read(environ, secret_values.FOR_DBT, Path(folder) if folder else None)
     redaction.hide(*given.values())
     kept |= given
-    if environ.get(SHORTCUTS) == "false":
+    if not shortcuts_wanted(environ):
         kept[SHORTCUTS] = "false"
     kept.setdefault(ALLOWED_PROTOCOLS, _protocols(environ))
     return kept | {
@@ -111,7 +116,7 @@ def _protocols(environ: Mapping[str, str]) -> str:
     if repository := environ.get("DBT_METRIC_REPO"):
         return allowed_protocols(repository)
     # Without either it is the demo's, a folder of this machine. Another program's is not known.
-    return ":".join(REMOTE) if environ.get("DBT_METRIC_DIR") else allowed_protocols("demo")
+    return ":".join(REMOTE if environ.get("DBT_METRIC_DIR") else LOCAL_AND_REMOTE)
 
 
 def _digest(content: bytes) -> str:

@@ -28,11 +28,11 @@ def protect() -> None:
 
 
 def serve_zygote(name: str) -> None:
-    """Forks the processes that `begin` begins."""
-    zygote.serve(name, begin)
+    """Forks the processes that `run_kind` is for."""
+    zygote.serve(name, run_kind)
 
 
-def begin(words: Sequence[str], answer: IO[str]) -> None:
+def run_kind(words: Sequence[str], answer: IO[str]) -> None:
     """Does what a process's arguments say, and writes its answer."""
     kind, name = words[:2]
     # No secret of these is any of dbt's. But this process's user may read them, so its text may

@@ -29,8 +29,8 @@ PATHS = re.compile(r".*[-_]paths?")
 """Keys of dbt_project.yml, and attributes of what dbt makes of it: folders that dbt reads or
 writes, those too that another version of dbt brings."""
 
-SAID_BY_THE_RUN = frozenset(("target_path", "log_path"))
-"""Each command says them on its command line, and that counts."""
+GIVEN_ON_THE_COMMAND_LINE = frozenset(("target_path", "log_path"))
+"""Each command of ours gives them, and that counts."""
 
 HINT = "Name a folder of the repository, or bring a package by git, from a server."
 
@@ -54,17 +54,22 @@ def protect() -> None:
     """
     for owner, name in ((dbt.deps.base, "get_downloads_path"), (dbt.clients.git, "run_cmd")):
         getattr(owner, name)  # asked for later, when an error of this kind would be one of dbt's
-    _ask_first(GitPinnedPackage, "_checkout", _refuse_protocol)
-    _before(GitPinnedPackage, "_checkout", after=_refuse_checkout)
-    _before(LocalPinnedPackage, "resolve_path", after=_refuse_local)
-    _before(PartialProject, "create_project", after=_refuse_paths)
-    read = PartialProject.from_project_root
+    _guard(GitPinnedPackage, "_checkout", first=_refuse_protocol, then=_refuse_checkout)
+    _guard(LocalPinnedPackage, "resolve_path", then=_refuse_local)
+    read, create = PartialProject.from_project_root, PartialProject.create_project
 
     def from_project_root(project_root: str, **options: Any) -> Any:
         _refuse_download(project_root)
         return read(project_root, **options)
 
+    def create_project(partial: Any, rendered: Any) -> Any:
+        project = create(partial, rendered)
+        if _tree:
+            _refuse_paths(project, rendered)
+        return project
+
     PartialProject.from_project_root = staticmethod(from_project_root)
+    PartialProject.create_project = create_project
 
 
 def outside(error: BaseException | None) -> LeadsOut | None:
@@ -79,30 +84,25 @@ def links_brought() -> str:
     return links.sentence(link for tree in _tree for link in links.leading_out(tree))
 
 
-def _before(owner: type[Any], name: str, after: Callable[..., None]) -> None:
-    """Calls `after` with the object, the answer and the arguments of a method, before anybody gets
-    this answer."""
+def _guard(
+    owner: type[Any],
+    name: str,
+    first: Callable[[Any], None] = lambda _: None,
+    then: Callable[[Any, Any], None] = lambda *_: None,
+) -> None:
+    """Calls `first` with the object before a method of it does anything, and `then` with the object
+    and the method's answer before anybody gets this."""
     original = getattr(owner, name)
 
-    def asked(self: Any, *arguments: Any, **options: Any) -> Any:
+    def guarded(self: Any, *arguments: Any, **options: Any) -> Any:
+        if not _tree:
+            return original(self, *arguments, **options)
+        first(self)
         answer = original(self, *arguments, **options)
-        if _tree:
-            after(self, answer, *arguments, **options)
+        then(self, answer)
         return answer
 
-    setattr(owner, name, asked)
-
-
-def _ask_first(owner: type[Any], name: str, refuse: Callable[[Any], None]) -> None:
-    """Calls `refuse` with the object before a method of it does anything."""
-    original = getattr(owner, name)
-
-    def asked(self: Any, *arguments: Any, **options: Any) -> Any:
-        if _tree:
-            refuse(self)
-        return original(self, *arguments, **options)
-
-    setattr(owner, name, asked)
+    setattr(owner, name, guarded)
 
 
 def _refuse_protocol(package: Any) -> None:
@@ -117,7 +117,7 @@ def _refuse_protocol(package: Any) -> None:
         )
 
 
-def _refuse_local(package: Any, folder: str, *_: Any, **__: Any) -> None:
+def _refuse_local(package: Any, folder: str) -> None:
     if not links.is_inside(folder, _tree[0]):
         raise LeadsOut(f"The local package {package.local} lies outside of the repository.")
 
@@ -145,7 +145,7 @@ def _refuse_links(package: str, folder: Path, tree: Path) -> None:
         raise LeadsOut(f"In the package {package}, {found}")
 
 
-def _refuse_paths(partial: Any, project: Any, rendered: Any) -> None:
+def _refuse_paths(project: Any, rendered: Any) -> None:
     root = Path(project.project_root)
     if not links.is_inside(root, _tree[0]):
         return  # dbt's own, or an adapter's
@@ -167,6 +167,6 @@ def _named(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Each path, with its key as an attribute is spelled."""
     for name, value in settings.items():
         key = name.replace("-", "_")
-        if PATHS.fullmatch(name) and key not in SAID_BY_THE_RUN:
+        if PATHS.fullmatch(name) and key not in GIVEN_ON_THE_COMMAND_LINE:
             paths = value if isinstance(value, list | tuple) else [value]
             yield from ((key, path) for path in paths if isinstance(path, str))

@@ -16,7 +16,7 @@ from dbt.artifacts import resources
 from dbt.contracts import project, selection
 from dbt.contracts.graph import manifest, nodes, unparsed
 
-from mage_dbt.commits.graph_key import SHORTCUTS
+from mage_dbt.commits.graph_key import shortcuts_wanted
 from mage_dbt.dbt.patches.patch import apply_fitting
 from mage_dbt.dbt.patches.schemas import patches
 
@@ -24,7 +24,7 @@ from mage_dbt.dbt.patches.schemas import patches
 def make_ready() -> None:
     """Makes what dbt would make at the first use of each class."""
     with ExitStack() as back:
-        if os.environ.get(SHORTCUTS) != "false":
+        if shortcuts_wanted(os.environ):
             apply_fitting(patches(), back)
         for checked in _checked():
             checked.json_schema()

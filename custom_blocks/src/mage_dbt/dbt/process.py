@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
         answer.close()
         begin.serve_zygote(name)
     else:
-        begin.begin(arguments, answer)
+        begin.run_kind(arguments, answer)
 
 
 if __name__ == "__main__":

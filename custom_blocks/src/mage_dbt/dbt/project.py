@@ -23,7 +23,7 @@ from dbt.compilation import Compiler
 from dbt.contracts.graph.manifest import Manifest
 from dbt.task.runnable import GraphRunnableTask
 
-from mage_dbt.commits.graph_key import SHORTCUTS
+from mage_dbt.commits.graph_key import shortcuts_wanted
 from mage_dbt.dbt.parsing import Listener, NotParsed, not_counted, parse
 from mage_dbt.model.parse_warnings import ParseWarnings
 
@@ -72,7 +72,7 @@ class Project:
         """Functions of dbt whose look at the clock goes unnoticed; see `patches/clock.py`."""
         self._missing = ""
         self._commands = 0
-        if os.environ.get(SHORTCUTS) != "false":
+        if shortcuts_wanted(os.environ):
             self._take_shortcuts()
         self._watch_compiler()
         # The manifest grows with the project. All runs of a commit have the same, and link it.

@@ -45,11 +45,11 @@ def sentence(lacks: str) -> str:
 def answer(kind: str, lacks: str) -> str:
     """The line with which a process of this kind (`process.py`) answers the runner; empty where
     nobody reads it."""
-    said = {"message": sentence(lacks), "hint": HINT, "secrets": []}
+    why = {"message": sentence(lacks), "hint": HINT, "secrets": []}
     answers: dict[str, dict[str, Any]] = {
-        "run": {"refused": UNFIT, **said},
-        "fork-server": {"failed": UNFIT, **said},
-        "ended": {"looked": True, "left": 0, "error": f"{said['message']} {HINT}"},
+        "run": {"refused": UNFIT, **why},
+        "fork-server": {"failed": UNFIT, **why},
+        "ended": {"looked": True, "left": 0, "error": f"{why['message']} {HINT}"},
     }
     return f"{json.dumps(answers[kind])}\n" if kind in answers else ""
 

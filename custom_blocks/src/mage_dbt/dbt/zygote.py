@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO
 
-from mage_dbt.commits.graph_key import SHORTCUTS
+from mage_dbt.commits.graph_key import shortcuts_wanted
 from mage_dbt.dbt.forks import Forks, runner_socket, show_command
 from mage_dbt.dbt.project import import_late
 
@@ -58,7 +58,7 @@ def _make_classes_ready() -> None:
 
 
 def _make_macros_ready() -> None:
-    if os.environ.get(SHORTCUTS) == "false":
+    if not shortcuts_wanted(os.environ):
         return
     with suppress(Exception):  # of another dbt, which reads its own at each parse
         from mage_dbt.dbt.patches import take_for_all
