@@ -234,6 +234,25 @@ def test_a_living_runner_ends_what_a_killed_one_left(runner: Runner, second: Sec
     wait_until("the living runner to hold its own lock, and no other", only_its_own)
 
 
+def test_a_refresh_of_a_killed_runner_was_taken_over_by_the_living_one(
+    runner: Runner, second: SecondRunner
+) -> None:
+    """Which looks into the warehouse first, and so makes a folder for the run."""
+    sha = runner.commit("Sleep in a refresh", apart=sleepy())
+    runner.live(sha)
+    wait_until(
+        "the second runner to have the commit",
+        lambda: second.client.status().to_json()["live"]["sha"] == sha or "no",
+    )
+    run = second.ask(operation="full_refresh", models="apart")
+    runner.running(run, "pg_sleep")
+    os.kill(second.process.pid, signal.SIGKILL)
+    ended = runner.over(run)
+    assert ended.state is RunState.ERROR
+    assert TAKEN_OVER in ended.detail.lower(), ended.detail
+    assert "Nothing has changed" in ended.detail, ended.detail
+
+
 def test_a_runner_that_lost_the_database_leaves_its_run_to_the_one_that_took_it_over(
     runner: Runner, second: SecondRunner, tmp_path: Path
 ) -> None:

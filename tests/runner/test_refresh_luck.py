@@ -344,11 +344,106 @@ def test_a_refresh_whose_process_ended_as_it_had_swapped_keeps_its_results(
     assert swapped.kept and swapped.until and "all the same" in swapped.text
     logged = "select data ->> 'text' from ledger.event where run = %s and kind = 'log'"
     assert any(
-        "ended as it had swapped" in text for (text,) in runner.rows("ledger", logged, over.id)
+        "ended right after the swap" in text for (text,) in runner.rows("ledger", logged, over.id)
     )
     assert standing(runner) == [(1 if operation == "undo_refresh" else 2, ROWS)]
     with pytest.raises(NothingLeft):
         runner.ask(operation="rerun_failed", of=over.id)
+
+
+@contextlib.contextmanager
+def warehouse_away(runner: Runner) -> Iterator[None]:
+    """In this block dbt's role gets no new connection."""
+    with runner.connect(SUPERUSER, WAREHOUSE) as connection:
+        connection.execute("alter role dbt nologin")
+    try:
+        yield
+    finally:
+        with runner.connect(SUPERUSER, WAREHOUSE) as connection:
+            connection.execute("alter role dbt login")
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"),
+    [
+        ("full_refresh", "killed"),
+        ("undo_refresh", "killed"),
+        ("full_refresh", "cut off"),
+        ("undo_refresh", "cut off"),
+    ],
+)
+def test_a_refresh_that_swapped_keeps_its_results_where_the_first_look_finds_no_warehouse(
+    runner: Runner, operation: str, what: str
+) -> None:
+    """Its process was killed, or lost its connection as it committed and could not ask either."""
+    next_version(runner, 2)
+    if operation == "undo_refresh":
+        before = runner.over(refresh(runner))
+        assert before.state is RunState.SUCCESS, before.detail
+
+    def ask(**more: Any) -> Run:
+        return runner.ask(operation=operation, models="facts", **more)
+
+    with HOLDS["has committed" if what == "killed" else "commits"](runner, ask) as held:
+        with warehouse_away(runner):
+            if what == "killed":
+                assert kill(runner, held.run, "worker")
+            else:
+                end_session_of_commit(runner, held.run)
+                held.let_go()
+            until_a_look_fails(runner, held.run)
+        over = runner.over(held.run)
+    assert over.state is RunState.SUCCESS, over.detail
+    assert {node.name for node in over.nodes} == set(over.planned)
+    assert all(node.passed for node in over.nodes), over.nodes
+    assert [step.step for step in over.refresh].count(Step.SWAPPED) == 1
+    assert standing(runner) == [(1 if operation == "undo_refresh" else 2, ROWS)]
+
+
+@pytest.mark.parametrize("operation", ["full_refresh", "undo_refresh"])
+def test_a_refresh_that_lost_the_warehouse_before_its_commit_says_why_it_did_not_swap(
+    runner: Runner, operation: str
+) -> None:
+    next_version(runner, 2)
+    if operation == "undo_refresh":
+        before = runner.over(refresh(runner))
+        assert before.state is RunState.SUCCESS, before.detail
+    old = standing(runner)
+
+    def ask(**more: Any) -> Run:
+        return runner.ask(operation=operation, models="facts", **more)
+
+    with HOLDS["is inside the swap"](runner, ask) as held, warehouse_away(runner):
+        runner.rows(SUPERUSER, IN_THE_SWAP)
+        until_a_look_fails(runner, held.run)
+    over = runner.over(held.run)
+    assert over.state is RunState.ERROR and not over.swapped
+    assert "The warehouse refused" in over.detail and "ended early" not in over.detail, over.detail
+    assert "Nothing has changed" in over.detail, over.detail
+    (facts,) = (node for node in over.nodes if node.name == "facts")
+    assert "The warehouse refused" in facts.message, facts
+    assert standing(runner) == old
+
+
+IN_THE_SWAP = (
+    "select pg_terminate_backend(pid, 60000) from pg_locks"
+    " where locktype = 'advisory' and objid = 3 and not granted"
+)
+
+
+def end_session_of_commit(runner: Runner, run: Run) -> None:
+    """The session of a commit that waits; what it commits is on the disk, and stays."""
+    runner.rows(
+        SUPERUSER, "select pg_terminate_backend(%s, 60000)", until_commit_waits(runner, run)
+    )
+
+
+def until_a_look_fails(runner: Runner, run: Run) -> None:
+    def probe() -> bool | str:
+        log = runner.log("runner")
+        return f"run {run.id}: Its entry in the queue is kept" in log or log[-2000:]
+
+    wait_until("a look into the warehouse to fail", probe)
 
 
 def test_a_runner_that_has_lost_its_files_cleans_up_all_the_same(runner: Runner) -> None:
@@ -399,15 +494,9 @@ def test_a_rerun_that_refreshes_nothing_ends_without_a_look_into_the_warehouse(
     assert failed.state is RunState.ERROR
     runner.execute("alter table raw.hidden rename to size")
     rerun = partial(runner.ask, operation="rerun_failed", of=failed.id)
-    with HOLDS["builds"](runner, lambda **_: rerun()) as held:
-        with runner.connect(SUPERUSER, WAREHOUSE) as connection:
-            connection.execute("alter role dbt nologin")
-        try:
-            assert kill(runner, held.run, "runner")
-            over = runner.over(held.run)
-        finally:
-            with runner.connect(SUPERUSER, WAREHOUSE) as connection:
-                connection.execute("alter role dbt login")
+    with HOLDS["builds"](runner, lambda **_: rerun()) as held, warehouse_away(runner):
+        assert kill(runner, held.run, "runner")
+        over = runner.over(held.run)
     assert over.state is RunState.ERROR and over.stopped_with_its_runner is False
     assert "runner was stopped" in over.detail.lower(), over.detail
     assert "cannot be seen" not in over.detail, over.detail

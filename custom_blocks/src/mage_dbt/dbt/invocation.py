@@ -107,6 +107,8 @@ class Invocation:
             if self._refresh and not self._failing_rows(done):  # read before they are dropped
                 done.exception = KeyboardInterrupt(INTERRUPTED)
             reason = self._refresh.finish(done) if self._refresh else ""
+            if self._refresh and self._refresh.unknown:
+                self._recorder.write_unless_swapped()
             self._recorder.release(reason)
             # What could not be put back is tried again by the process that ends sessions.
             restored = self._dropped_views.end() if self._dropped_views else True

@@ -104,6 +104,7 @@ def _put_right(credentials: Any, job: Job) -> dict[str, str]:
         until = max(version.until for version in kept)
         after_swap.add(job.folder, RefreshStep(Step.SWAPPED, text, kept=kept, until=until))
         return found(Step.SWAPPED, text, hint)
+    after_swap.add_unless_swapped(job.folder)
     if resumable:
         text = f"{UNCHANGED}. The batches that are built stay aside."
         return found(Step.RESUMABLE, text, goes_on())

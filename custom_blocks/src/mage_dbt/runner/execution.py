@@ -15,7 +15,7 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.model.plan import Plan
 from mage_dbt.model.run import ENDED_EARLY, TAKEN_OVER, EventKind, Run, RunState, cancelled
 from mage_dbt.runner.left_sessions import POLL_SECONDS as SESSIONS_POLL_SECONDS
-from mage_dbt.runner.left_sessions import Found, record_found
+from mage_dbt.runner.left_sessions import Found, looks, record_found
 from mage_dbt.runner.queue.queue import ORPHAN_SECONDS, Queue
 from mage_dbt.runner.record import Record
 from mage_dbt.workers.job import EVENTS_FILE, Job
@@ -92,9 +92,16 @@ class Execution(threading.Thread):
     def swap(self, by: str) -> None:
         """Lets a refresh that holds for a decision go on.
 
-        Raises Conflict when somebody else has decided before; that decision holds.
+        Raises Conflict when somebody else has decided before, whose decision holds, and when
+        another runner has taken the run over.
         """
         with self._stopping:
+            if self._taken_over:
+                raise Conflict(
+                    f"Another runner has taken over run {self.run_id}, so this one does not swap "
+                    "it.",
+                    "Look at the run.",
+                )
             if self._cancelled:
                 raise Conflict(
                     f"Run {self.run_id} was {cancelled(self._cancelled)} before, so it does not "
@@ -173,8 +180,7 @@ class Execution(threading.Thread):
         record = self._follow(worker)
         self._cut_off = record.cut_off
         if self._cut_off and self.job.refresh and not self._taken_over:
-            # Only the warehouse knows whether it has swapped: then its results are there after all.
-            self._found = self._end_sessions(self.job)
+            self._found = self._look_for_the_swap()
             self._write(record.take)
         ending = "" if record.ended else f"{ENDED_EARLY}: {worker.ending()}"
         reason = self._stopped() or ending
@@ -182,6 +188,16 @@ class Execution(threading.Thread):
             return RunState.CANCELLED, ""  # the other runner has judged it
         self._write(lambda: record.fill(plan, reason))
         return record.verdict(plan)
+
+    def _look_for_the_swap(self) -> Found:
+        """Only the warehouse knows whether a refresh has swapped: then its results are there after
+        all. One that does not answer is asked LOOKS times."""
+        attempts = looks(lambda: self._end_sessions(self.job))
+        found, enough = next(attempts)
+        while not (enough or self._taken_over):
+            time.sleep(SESSIONS_POLL_SECONDS)
+            found, enough = next(attempts)
+        return found
 
     def _wait_for_turn(self, run: Run) -> tuple[Worker, Plan] | None:
         """A worker whose turn it is, and its plan; None when the run was cancelled."""

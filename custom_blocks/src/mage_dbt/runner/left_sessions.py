@@ -11,8 +11,10 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 
 from mage_dbt.commits.graph_key import dbt_environment
 from mage_dbt.errors import WorkspaceError
@@ -31,6 +33,9 @@ END_SECONDS = 60.0
 
 POLL_SECONDS = 2.0
 """Between two attempts."""
+
+LOOKS = 3
+"""So often a run waits for what the warehouse shows, before it ends without that."""
 
 AT_ONCE = threading.Semaphore(2)
 """Each attempt is a session of the warehouse, and a runner that comes back may have many runs to
@@ -108,6 +113,18 @@ def end_sessions(job: Job, zygotes: Zygotes) -> Found:
     for text in found.restored:
         log.warning("run %s: %s", job.run, text)
     return found
+
+
+def looks(look: Callable[[], Found]) -> Iterator[tuple[Found, bool]]:
+    """Attempts without an end, each with whether the run waits for no further one: nothing of it is
+    left, or LOOKS were made. Once nothing is left, that is given again without another attempt.
+
+    The caller waits POLL_SECONDS in between.
+    """
+    found = look()
+    for number in count(1):
+        yield found, found.gone or number >= LOOKS
+        found = found if found.gone else look()
 
 
 def record_found(found: Found, run: str, ledger: Ledger) -> None:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 import psutil
@@ -23,7 +22,7 @@ from mage_dbt.ledger import Ledger
 from mage_dbt.model.command import Command
 from mage_dbt.model.refresh import RefreshOptions, RefreshStep, Step
 from mage_dbt.model.run import RUNNER_STOPPED, TAKEN_OVER, EventKind, Run, RunState, cancelled
-from mage_dbt.runner.left_sessions import POLL_SECONDS, Found, record_found
+from mage_dbt.runner.left_sessions import POLL_SECONDS, Found, looks, record_found
 from mage_dbt.runner.queue.queue import ORPHAN_SECONDS, Queue
 from mage_dbt.runner.record import Record
 from mage_dbt.runner.resolved_request import ResolvedRequest, refresh_options
@@ -34,15 +33,12 @@ from mage_dbt.workers.job import EVENTS_FILE, Job
 
 log = logging.getLogger(__name__)
 
-LOOKS = 3
-"""So often a run waits for what the warehouse shows, before it ends without that."""
-
 TOO_LATE = (
     f"{RUNNER_STOPPED[0].upper()}{RUNNER_STOPPED[1:]}, so a decision comes too late. "
     "The warehouse is asked what has become of the refresh."
 )
 
-NOTHING_FOUND, NOTHING_SEEN = Found(), Found(error="nobody has looked yet")
+NOTHING_FOUND = Found()
 
 END_SECONDS = 10.0
 """How long a killed process may take to leave a system call."""
@@ -149,11 +145,9 @@ class Reconciler:
         ).start()
 
     def _look_until_gone(self, run: Run, over: bool) -> None:
-        found = NOTHING_SEEN
         record = Record(run.id, self._home.runs / run.id / EVENTS_FILE, self._ledger)
-        for number in count(1):
-            found = found if found.gone else self._look(run)
-            ends = not over and (found.gone or number >= LOOKS)
+        for found, enough in looks(partial(self._look, run)):
+            ends = not over and enough
             try:
                 self._write_down(record, run, found)
                 if ends:
@@ -235,8 +229,9 @@ def end_abandoned(run: Run, folder: Path, ledger: Ledger, found: Found = NOTHING
     more has its effect: the run is cut off, and ends as cancelled. A decision to swap is named.
     """
     by = ledger.asked_to_cancel([run.id]).get(run.id)
-    # The folder of a run is in its runner's home.
-    stopped = f"{RUNNER_STOPPED} while this run was going on" if folder.exists() else TAKEN_OVER
+    # Its events are in its runner's home. A look makes the folder, with the job that looks.
+    here = (folder / EVENTS_FILE).exists()
+    stopped = f"{RUNNER_STOPPED} while this run was going on" if here else TAKEN_OVER
     reason = cancelled(by) if by else stopped
     record = Record(run.id, folder / EVENTS_FILE, ledger, lambda: reason)
     record.recall()

@@ -73,6 +73,11 @@ class Refresh:
         self.resumes = False
         """Whether it goes on with what an earlier run has built aside; after `begin`."""
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody knows yet if it has swapped; after `finish`."""
+        return self._steps.unknown
+
     @contextmanager
     def selecting(self) -> Iterator[None]:
         """In this block dbt selects what a full refresh rebuilds."""

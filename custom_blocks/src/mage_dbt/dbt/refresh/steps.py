@@ -23,8 +23,8 @@ UNCHANGED = "Nothing has changed"
 
 DROPPED = f"What was built aside is dropped. {UNCHANGED}."
 
-
 HOURS = RESUMABLE_FOR.total_seconds() / 3600
+"""How long a rerun may go on with the batches of an earlier run."""
 
 
 def given_back(earlier: str) -> str:
@@ -42,6 +42,9 @@ class Steps:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._tried = False
+        self.unknown = False
+        """Whether a swap was tried, and the warehouse could not be asked whether it happened."""
 
     def write(self, step: Step, text: str, **more: Any) -> None:
         self._recorder.write(EventKind.REFRESH, **RefreshStep(step, text, **more).of_event())
@@ -66,6 +69,7 @@ class Steps:
         options: RefreshOptions,
     ) -> None:
         """Swaps and writes how it went. Raises RefreshRefused."""
+        self._tried = True
         swapped = engine.swap(run, parts, state, options, self.waits)
         models = ", ".join(part.name for part in parts)
         self.write(
@@ -85,13 +89,15 @@ class Steps:
 
         It asks over a connection of its own: the refresh's may have ended, even during a commit.
         Where it `gives_back`, what it took over from an earlier run is not dropped, and that run's
-        again. Returns why it was not swapped, or nothing when the swap has happened after all.
+        again. Returns why it was not swapped, or nothing when the swap has happened after all. See
+        `unknown`.
         """
         try:
             with in_words(), refresher(credentials) as engine:
                 return self._settle_up(engine, run, error, gives_back)
         except Exception as failed:  # the runner looks again, when this process has ended
             names.left_behind = True
+            self.unknown = self._tried
             why = failed.message if isinstance(failed, RefreshRefused) else str(failed)
             self._recorder.warn(f"What was built aside could not be dropped: {scrub(why)}")
             return scrub(error.message)

@@ -62,6 +62,8 @@ class Undo:
         refused = self._swap()
         credentials = self._project.config.credentials
         reason = self._steps.settle_up(credentials, self._job.run, refused) if refused else ""
+        if self._steps.unknown:
+            self._recorder.write_unless_swapped()
         for result in self._results(reason):
             self._recorder.write(EventKind.NODE_FINISHED, **result)
         self._recorder.write(EventKind.END, **_end_of(reason, names.left_behind))

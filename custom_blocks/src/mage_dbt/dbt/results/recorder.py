@@ -103,6 +103,11 @@ class Recorder:
         """Appends one event, without secrets."""
         self._events.write(after_swap.line(kind, data))
 
+    def write_unless_swapped(self) -> None:
+        """From now on what is written counts only where the warehouse shows no swap of the run."""
+        self._events.close()
+        self._events = (self._folder / after_swap.UNLESS_SWAPPED).open("w", buffering=1)
+
     def warn(self, text: str) -> None:
         """Appends a warning to the run's log."""
         self.write(EventKind.LOG, level="warn", text=text)
