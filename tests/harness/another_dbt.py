@@ -13,8 +13,8 @@ if "mage_dbt.dbt.process" in sys.orig_argv:
 
         owner = importlib.import_module("{module}")
         *classes, name = "{path}".split(".")
-        for one in classes:
-            owner = getattr(owner, one)
+        for enclosing in classes:
+            owner = getattr(owner, enclosing)
         delattr(owner, name)
     else:
         sys.modules["{module}"] = None

@@ -142,7 +142,7 @@ def of_the_code(
         assert "<html" in html, f"{path}: {html[:200]}"
         for text in Texts(html).found:
             for piece in pieces(text):
-                if piece not in found and any(one.pattern.fullmatch(piece) for one in said):
+                if piece not in found and any(known.values(piece) is not None for known in said):
                     found[piece] = path
     return found
 

@@ -26,7 +26,7 @@ ADVICE = {
     FailureClass.INFRASTRUCTURE: "The machine, the network or another session: a rerun may pass.",
     FailureClass.CODE: "Somebody has to change it; a rerun on the same version fails again.",
     FailureClass.DATA: "The rows are not as they should be: look at the data, or at what loads it.",
-    FailureClass.STOPPED: "It was wanted so: ask for it again when it is wanted after all.",
+    FailureClass.STOPPED: "Somebody decided this. Ask again if it is needed.",
     FailureClass.UNKNOWN: "Nothing tells what kind of failure it is; the message is below.",
 }
 """What to do about a failure of a class, where nothing tells more."""

@@ -50,7 +50,12 @@ class Formats:
         return self.texts.gettext(advice(cause))
 
     def ours(self, text: object) -> Markup:
-        """A finished text, of which what is the workspace's own is in the reader's language."""
+        """A finished text of the workspace's own making in the reader's language, without the
+        words of others that it quotes."""
+        return sentences.translated(self.language, str(text), sentences.Maker.WORKSPACE)
+
+    def anybodys(self, text: object) -> Markup:
+        """The same for a text that may also be a message of the database or of dbt."""
         return sentences.translated(self.language, str(text))
 
     def causes(self, explanation: Explanation) -> str:

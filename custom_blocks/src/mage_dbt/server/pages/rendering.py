@@ -22,7 +22,7 @@ from mage_dbt.server.pages.run_words import AnyRun, run_words
 
 FILTERS = (
     *("when", "clock", "exact", "ago", "day", "duration", "number", "size", "short"),
-    *("sentence", "advice", "causes", "ours"),
+    *("sentence", "advice", "causes", "ours", "anybodys"),
 )
 """The filters of `Formats` in the templates."""
 
