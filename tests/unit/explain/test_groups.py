@@ -60,6 +60,27 @@ def test_many_objects_that_are_missing_or_forbidden_are_one_cause_and_few_are_on
     assert len(grouped([*results, failed("x", COLUMN.format("x"))], {})) == 2
 
 
+def test_a_group_of_many_objects_has_an_object_for_each_of_its_nodes() -> None:
+    tables = [failed(name, f"permission denied for table t_{name}", "42501") for name in "abc"]
+    views = [failed(name, f"permission denied for view v_{name}", "42501") for name in "de"]
+    alias = [
+        failed(name, f'missing FROM-clause entry for table "{name}"', "42P01") for name in "fgh"
+    ]
+    others = [failed(name, f"permission denied for function f_{name}", "42501") for name in "ijk"]
+    groups = grouped([*tables, *views, *alias, *others], {})
+    assert [len(group.failed) for group in groups] == [3, *[1] * 8]
+    assert [object_of(result) for result in groups[0].failed] == ["t_a", "t_b", "t_c"]
+
+
+def test_few_objects_are_one_cause_each_however_many_nodes_use_them() -> None:
+    results = [
+        failed(f"{name}{table}", f'relation "{table}" does not exist', "42P01")
+        for name in "abc"
+        for table in ("x", "y")
+    ]
+    assert [len(group.failed) for group in grouped(results, {})] == [3, 3]
+
+
 def test_many_columns_that_are_missing_are_each_a_cause() -> None:
     assert len(grouped([failed(name, COLUMN.format(name)) for name in "abcd"], {})) == 4
 

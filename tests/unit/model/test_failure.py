@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mage_dbt.model.failure import FailureClass, cause_key, failure_of
+from mage_dbt.model.failure import (
+    FailureClass,
+    cause_key,
+    failure_of,
+    object_of,
+    objects_key,
+)
 from mage_dbt.model.reason import HOOK_OF
 from mage_dbt.model.run import ENDED_EARLY, RUNNER_STOPPED, NodeResult, cancelled
 
@@ -190,3 +196,51 @@ def test_two_nodes_have_one_cause_when_they_name_one_object() -> None:
     assert key('relation "a.x" does not exist', "42P01", "a") == key(
         'relation "a.x" does not exist', "42P01", "b"
     )
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "message", "name"),
+    [
+        ("42P01", 'relation "raw.t" does not exist', "raw.t"),
+        ("42P01", "Relation »raw.t« existiert nicht", "raw.t"),
+        ("42P01", '"raw.t" 이름의 릴레이션(relation)이 없습니다', "raw.t"),
+        ("42P01", 'missing FROM-clause entry for table "t"', ""),
+        ("42P01", 'invalid reference to FROM-clause entry for table "t"', ""),
+        ("42P01", "fehlender Eintrag in FROM-Klausel für Tabelle »t«", ""),
+        ("42P01", "une relation «a» et «b»", ""),
+        ("42P01", "what names nothing", ""),
+        ("3F000", 'schema "raw" does not exist', "raw"),
+        ("3F000", "no schema has been selected to create in", ""),
+        ("42501", "permission denied for table t_a", "t_a"),
+        ("42501", "permission denied for table a table", "a table"),
+        ("42501", "permission denied for view v", "v"),
+        ("42501", "permission denied for materialized view m", "m"),
+        ("42501", "permission denied for sequence s", "s"),
+        ("42501", "must be owner of materialized view m", "m"),
+        ("42501", "permission denied for function f", ""),
+        ("42501", "permission denied for database d", ""),
+        ("42501", 'new row violates row-level security policy for table "t"', ""),
+        ("42703", 'column "c" does not exist', ""),
+    ],
+)
+def test_only_what_is_missing_or_forbidden_itself_is_an_object(
+    sqlstate: str, message: str, name: str
+) -> None:
+    result = failed(message, sqlstate)
+    assert object_of(result) == name
+    assert bool(objects_key(result)) == bool(name)
+
+
+def test_each_kind_of_object_is_a_cause_of_its_own() -> None:
+    words = ("permission denied for", "must be owner of")
+    kinds = ("table", "view", "materialized view", "schema", "sequence")
+    keys = {objects_key(failed(f"{how} {kind} x", "42501")) for how in words for kind in kinds}
+    assert len(keys) == len(words) * len(kinds)
+
+
+@pytest.mark.parametrize("kind", ["table", "materialized view", "schema", "function", "database"])
+def test_the_name_of_what_is_forbidden_does_not_change_the_signature(kind: str) -> None:
+    first, second = (f"permission denied for {kind} {name}" for name in ("t_a", "t_b"))
+    assert signature(first, "42501") == signature(second, "42501")
+    assert signature(first, "42501") != signature("permission denied for type t_a", "42501")
+    assert cause_key(failed(first, "42501")) != cause_key(failed(second, "42501"))

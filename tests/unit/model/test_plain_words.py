@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mage_dbt.explain.refused import failure_of_run
@@ -110,6 +112,7 @@ constrained values.
         ("cross-database references are not implemented", "0A000", CODE, "a asks for something"),
         (GONE, "08006", INFRASTRUCTURE, "a lost its connection to the database."),
         ("permission denied for table raw_orders", "42501", CODE, "a lacks a right in the"),
+        ('missing FROM-clause entry for table "t"', "42P01", CODE, "a names a table or an alias"),
         ('relation "a__dbt_tmp" already exists', "42P07", CODE, "A table that a wants to make is"),
         ('syntax error at or near "from"', "42601", CODE, "The SQL of a has a mistake"),
         ("cannot drop table b because other objects", "2BP01", CODE, "Something else depends on"),
@@ -260,3 +263,20 @@ def test_every_text_is_a_sentence_that_names_only_what_it_may() -> None:
     for text in texts():
         assert text.endswith(".") and (text[0].isupper() or text.startswith(BEGINNINGS))
         assert text % {"name": "a", "tested": "b", "who": "c", "num": "3"}
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("permission denied for table x", "does not let dbt use 3 tables."),
+        ("permission denied for view x", "does not let dbt use 3 views."),
+        ("permission denied for materialized view x", "does not let dbt use 3 views."),
+        ("permission denied for schema x", "does not let dbt use 3 schemas."),
+        ("permission denied for sequence x", "does not let dbt use 3 sequences."),
+        ("must be owner of table x", "Others own 3 objects that dbt wants to replace or drop."),
+    ],
+)
+def test_many_forbidden_objects_are_called_by_their_kind(message: str, words: str) -> None:
+    found = cause(message, "42501")
+    nodes = tuple(replace(found.nodes[0], object=name) for name in "xyz")
+    assert sentence(replace(found, nodes=nodes)).endswith(words)

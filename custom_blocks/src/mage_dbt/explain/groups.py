@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mage_dbt.explain.stopped import cut_off
-from mage_dbt.model.failure import MANY, cause_key, objects_key
+from mage_dbt.model.failure import MANY, cause_key, object_of, objects_key
 from mage_dbt.model.folded import TESTS
 from mage_dbt.model.run import NOT_REACHED, NodeResult
 
@@ -85,15 +85,16 @@ def grouped(
 
 def _keys(failed: Sequence[NodeResult]) -> dict[str, str]:
     """What the failures of one cause share, by node."""
-    own = {result.node: f"failed {cause_key(result)}" for result in failed}
     by_kind: dict[str, set[str]] = {}
     for result in failed:
-        by_kind.setdefault(objects_key(result), set()).add(own[result.node])
-    many = {kind for kind, keys in by_kind.items() if kind and len(keys) >= MANY}
-    return {
-        result.node: f"failed {kind}" if (kind := objects_key(result)) in many else own[result.node]
-        for result in failed
-    }
+        if name := object_of(result):
+            by_kind.setdefault(objects_key(result), set()).add(name)
+    many = {kind for kind, names in by_kind.items() if len(names) >= MANY}
+    keys = {}
+    for result in failed:
+        kind = objects_key(result)
+        keys[result.node] = f"failed {kind if kind in many else cause_key(result)}"
+    return keys
 
 
 def _by_consequences(groups: Sequence[Group]) -> list[Group]:

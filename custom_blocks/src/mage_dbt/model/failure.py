@@ -158,12 +158,30 @@ NUMBER = re.compile(
 
 UNDEFINED_COLUMN = "42703"
 
-OF_OBJECTS = ("42P01", "3F000", "42501")
-"""A table or a schema that is not there, a right that is missing: the warehouse's state, of which
-many models fail at once, each with another name in its message."""
+MISSING = {"42P01": "relation", "3F000": "schema"}
+"""SQLSTATEs of a table or a schema that is not there, with PostgreSQL's word for it."""
 
-FORBIDDEN = re.compile(r"^permission denied for [a-z ]+ (\S+)$|^must be owner of [a-z ]+ (\S+)$")
+MISSES = re.compile(r'^(?P<kind>relation|schema) "(?P<name>[^"\n]+)" does not exist')
+
+OF_ALIAS = "FROM"
+"""In messages under 42P01 on an alias that a query does not have, in every language."""
+
+FORBIDDEN_IN_SQL = "42501"
+
+FORBIDDEN = re.compile(
+    r"^(?P<how>permission denied for|must be owner of) "
+    r"(?P<kind>(?:materialized |foreign )?table|(?:materialized )?view|relation|schema|sequence"
+    r"|function|procedure|routine|aggregate|database|language|type|domain|tablespace|index"
+    r"|foreign server|foreign-data wrapper|extension|large object|collation|operator|statistics"
+    r" object|event trigger|publication|subscription) (?P<name>.+)$"
+)
 """PostgreSQL's words under 42501; it quotes no name there."""
+
+HOLDS_ROWS = (
+    *("table", "foreign table", "view", "materialized view", "relation"),
+    *("schema", "sequence"),
+)
+"""What of these a missing right keeps many models from at once."""
 
 MANY = 3
 """So many objects that are missing, or forbidden, in one run are one cause."""
@@ -215,20 +233,36 @@ def objects_key(result: NodeResult) -> str:
     Empty where each object is a cause of its own: a misspelt column is corrected one by one, while
     tables that are not loaded, or may not be read, are put right together.
     """
-    if result.sqlstate not in OF_OBJECTS or in_a_hook(result.type, result.message):
-        return ""
-    return f"objects {result.sqlstate}"
+    kind, _ = _object(result)
+    return f"objects {result.sqlstate} {kind}" if kind else ""
 
 
 def object_of(result: NodeResult) -> str:
     """The table or schema that is missing, or forbidden; empty where the message does not tell."""
-    if not objects_key(result):
-        return ""
+    _, name = _object(result)
+    return name
+
+
+def _object(result: NodeResult) -> tuple[str, str]:
+    """The kind and the name of what is missing or forbidden; two empty texts for anything else."""
+    if in_a_hook(result.type, result.message):
+        return "", ""
     words = _words(result)
-    if found := FORBIDDEN.match(words):
-        return found[1] or found[2]
-    quoted = QUOTED.search(words)
-    return quoted[0][1:-1] if quoted else ""
+    if result.sqlstate == FORBIDDEN_IN_SQL:
+        found = FORBIDDEN.match(words)
+        if found and found["kind"] in HOLDS_ROWS:
+            return f"{found['how']} {found['kind']}", found["name"]
+        return "", ""
+    kind = MISSING.get(result.sqlstate, "")
+    if not kind:
+        return "", ""
+    if found := MISSES.match(words):
+        return (kind, found["name"]) if found["kind"] == kind else ("", "")
+    # In another language the words do not tell; a message that names one thing names this.
+    quoted = QUOTED.findall(words)
+    if len(quoted) != 1 or OF_ALIAS in QUOTED.sub("?", words):
+        return "", ""
+    return kind, quoted[0][1:-1]
 
 
 def in_a_hook(type: str, message: str) -> bool:
@@ -320,6 +354,7 @@ def _kind(result: NodeResult, test: str) -> str:
 
 
 def _without_names(words: str) -> str:
+    words = FORBIDDEN.sub(r"\g<how> \g<kind> ?", words)
     for pattern in (QUOTED, CALLED, QUALIFIED):
         words = pattern.sub("?", words)
     return words

@@ -32,6 +32,10 @@ ADVICE = {
 """What to do about a failure of a class, where nothing tells more."""
 
 GRANT = "Somebody has to grant it in the database; then run it again, without a new version."
+OWNER = (
+    "Somebody has to make dbt’s login their owner, or a member of the role that owns them; then "
+    "run it again, without a new version."
+)
 NOT_TRUSTED = (
     "The connection’s settings have a wrong name or password, or the database is not there any "
     "more; then run it again."
@@ -137,20 +141,49 @@ BY_SQLSTATE: Mapping[str, PlainWords] = {
 }
 """By the beginning of a SQLSTATE (Appendix A of PostgreSQL's manual); the longest that fits."""
 
-OF_MANY: Mapping[str, PlainWords] = {
-    "3F": PlainWords("%(num)s schemas that dbt-metric uses are not there.", BRING_MANY, False),
-    "42501": PlainWords("The database does not let dbt use %(num)s tables.", GRANT, False),
-    "42P01": PlainWords(
-        "%(num)s tables that dbt-metric reads are not in the warehouse.", BRING_MANY, False
+OF_MANY: tuple[tuple[str, str, PlainWords], ...] = (
+    (
+        *("3F000", ""),
+        PlainWords("%(num)s schemas that dbt-metric uses are not there.", BRING_MANY, False),
     ),
-}
-"""The same of a cause that names many objects."""
+    (
+        *("42P01", ""),
+        PlainWords(
+            "%(num)s tables that dbt-metric reads are not in the warehouse.", BRING_MANY, False
+        ),
+    ),
+    (
+        *("42501", "^must be owner of"),
+        PlainWords("Others own %(num)s objects that dbt wants to replace or drop.", OWNER, False),
+    ),
+    (
+        *("42501", "^permission denied for schema "),
+        PlainWords("The database does not let dbt use %(num)s schemas.", GRANT, False),
+    ),
+    (
+        *("42501", "^permission denied for sequence "),
+        PlainWords("The database does not let dbt use %(num)s sequences.", GRANT, False),
+    ),
+    (
+        *("42501", "^permission denied for (materialized )?view "),
+        PlainWords("The database does not let dbt use %(num)s views.", GRANT, False),
+    ),
+    (
+        *("42501", ""),
+        PlainWords("The database does not let dbt use %(num)s tables.", GRANT, False),
+    ),
+)
+"""The same of a cause that names many objects, by SQLSTATE, and a pattern that is in the title."""
 
 BY_TITLE: tuple[tuple[str, str, PlainWords], ...] = (
     # The server's words tell these apart where they are English; else the row above stands.
     (
         *("57014", "due to statement timeout"),
         PlainWords("%(name)s ran longer than the allowed time, and was stopped.", LIMIT),
+    ),
+    (
+        *("42P01", "FROM-clause entry"),
+        PlainWords("%(name)s names a table or an alias that its query does not have."),
     ),
     ("57014", "due to user request", PlainWords("%(name)s was stopped in the database.")),
     ("0A000", CACHED_PLAN, PlainWords("A table changed while %(name)s was reading it.")),
@@ -229,7 +262,11 @@ def plain_words(cause: Cause) -> PlainWords:
     if not cause.nodes:
         return _of_a_run(cause)
     if cause.of_many_objects:
-        return next(words for start, words in OF_MANY.items() if cause.sqlstate.startswith(start))
+        return next(
+            words
+            for sqlstate, pattern, words in OF_MANY
+            if cause.sqlstate == sqlstate and re.search(pattern, cause.title)
+        )
     for sqlstate, pattern, found in BY_TITLE:
         if cause.sqlstate == sqlstate and re.search(pattern, cause.title):
             return found
@@ -281,7 +318,8 @@ def class_advice(cause: Cause) -> str:
 
 def texts() -> Iterator[str]:
     """Every text of this table, for translators."""
-    rows = (*BY_SQLSTATE.values(), *OF_MANY.values(), *(words for _, _, words in BY_TITLE), *OTHERS)
+    by_title = (words for _, _, words in (*OF_MANY, *BY_TITLE))
+    rows = (*BY_SQLSTATE.values(), *by_title, *OTHERS)
     for words in rows:
         yield words.sentence
         if words.advice:
