@@ -210,6 +210,34 @@ def test_a_title_says_what_was_asked_for_and_by_whom(asked: dict[str, Any], word
     assert title.startswith(f"Rerun of {words[0].lower()}{words[1:]} by bot failed")
 
 
+@pytest.mark.parametrize("operation", list(Operation))
+@pytest.mark.parametrize(
+    ("state", "ended"), [(RunState.ERROR, "failed"), (RunState.CANCELLED, "was cut off")]
+)
+@pytest.mark.parametrize("letter", ["m", "@a"])
+def test_a_title_has_the_state_however_long_the_names_are(
+    operation: Operation, state: RunState, ended: str, letter: str
+) -> None:
+    long = letter * 90
+    models = () if operation is Operation.COMMAND else (long, "b", "c", "d")
+    asked = Request(operation, models=models, command=long)
+    run = failed_run(morning=None, request=asked, operation=operation, caller=long, state=state)
+    rerun = replace(run, id="20261122-232900-000000")
+    for one in (run, rerun):
+        title = message.failure(one, run, None, "", "", SEOUL).title
+        assert len(title) <= LONGEST_TITLE
+        assert ended in title and " by " in title, title
+    assert " by " in message.recovery(rerun, run, "rerun", "Kim", "", SEOUL).title
+
+
+def test_a_rerun_of_a_rerun_is_called_a_rerun_once() -> None:
+    rerun = Request(Operation.RERUN_FAILED, of="20261121-232900-000000")
+    root = failed_run(morning=None, request=rerun, operation=rerun.operation, caller="bot")
+    again = replace(root, id="20261122-232900-000000")
+    titles = {message.failure(run, root, None, "", "", SEOUL).title for run in (root, again)}
+    assert titles == {"Rerun of what failed by bot failed: fct_orders"}
+
+
 def test_a_recovery_says_when_it_failed_when_it_was_fixed_by_whom_and_with_what() -> None:
     failed = failed_run()
     fixed = failed_run(

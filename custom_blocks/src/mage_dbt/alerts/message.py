@@ -23,7 +23,7 @@ from mage_dbt.model.failure import FailureClass
 from mage_dbt.model.folded import by_cause
 from mage_dbt.model.reason import first_line
 from mage_dbt.model.request import Operation
-from mage_dbt.model.run import NodeResult, Run, RunState
+from mage_dbt.model.run import TITLES, NodeResult, Run, RunState
 from mage_dbt.model.survey import ColumnsChanged
 
 LONGEST_REASON = 400
@@ -32,6 +32,9 @@ LONGEST_WORDS = 120
 LONGEST_ASKED = 30
 """Characters of dbt's reason, of a name, of a text that a person wrote, and of what was asked for
 in a title."""
+
+LEAST_NAMED = 12
+"""Characters of a title below which the names of what failed are left out of it."""
 
 NAMES_SHOWN = 5
 
@@ -66,9 +69,10 @@ def failure(
     """
     failed = [result.name for result in run.failed]
     ended = "was cut off" if run.state is RunState.CANCELLED else "failed"
-    title = f"{_called(run, root)} {ended}"
-    if failed:
-        title += f": {_named(failed, 1)}"
+    title = f"{_called(run, root, LONGEST_TITLE - len(f' {ended}'))} {ended}"
+    room = LONGEST_TITLE - len(title)
+    if failed and room >= LEAST_NAMED:
+        title += _cut(f": {_named(failed, 1)}", room)
     when = Clock(zone).say_with_zone(run.finished_at or run.asked_at)
     what = f"{_named(failed, NAMES_SHOWN)} ({len(failed)} of {run.nodes_in_all} nodes)"
     again = ""
@@ -101,7 +105,9 @@ def recovery(run: Run, root: Run, how: str, author: str, link: str, zone: ZoneIn
         *_dbt_warns(run),
         f"See: {tool_command(f'show {run.id}')}{f'  {link}' if link else ''}",
     ]
-    return _message(Kind.RECOVERY, f"Fixed: {_lower(_called(root, root))}", lines)
+    fixed = "Fixed: "
+    called = _lower(_called(root, root, LONGEST_TITLE - len(fixed)))
+    return _message(Kind.RECOVERY, f"{fixed}{called}", lines)
 
 
 def overdue(
@@ -228,15 +234,23 @@ def first_failed(run: Run) -> NodeResult | None:
 
 
 def _message(kind: Kind, title: str, lines: Sequence[str]) -> Message:
-    title = title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
-    return Message(kind, title, "\n".join(lines))
+    return Message(kind, _cut(title, LONGEST_TITLE), "\n".join(lines))
 
 
-def _called(run: Run, root: Run) -> str:
+def _called(run: Run, root: Run, longest: int) -> str:
     """The name of a run in a title: the daily build of a date, or what was asked for by whom."""
-    daily = f"Daily build of {root.morning}" if root.morning else ""
-    called = daily or f"{_what(root)} by {_caller(root)}"
-    return called if run.id == root.id else f"Rerun of {_lower(called)}"
+    rerun = run.id != root.id and root.operation is not Operation.RERUN_FAILED
+    before = "Rerun of " if rerun else ""
+    if root.morning:
+        called = f"Daily build of {root.morning}"
+    else:
+        by = f" by {_caller(root)}"
+        called = f"{_cut(_what(root), longest - len(before + by))}{by}"
+    return before + (_lower(called) if before else called)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
 def _what(run: Run) -> str:
@@ -245,15 +259,17 @@ def _what(run: Run) -> str:
     names = _named([one_line(name, LONGEST_ASKED) for name in asked.models or asked.select], 1)
     match run.operation:
         case Operation.COMMAND:
-            return f"dbt {one_line(asked.command.removeprefix('dbt').strip(), LONGEST_ASKED)}"
-        case Operation.FULL_REFRESH:
-            return f"Full refresh of {names}"
-        case Operation.UNDO_REFRESH:
-            return f"Undo of the refresh of {names}"
+            return f"{TITLES[run.operation]} {one_line(asked.after_dbt, LONGEST_ASKED)}"
+        case Operation.FULL_REFRESH | Operation.UNDO_REFRESH:
+            return f"{_upper(TITLES[run.operation])} {names}"
         case Operation.RERUN_FAILED:
-            return "Rerun of what failed"
+            return f"{_upper(TITLES[run.operation])} what failed"
         case _:
             return f"Build of {names or ('everything but some' if asked.exclude else 'everything')}"
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _lower(text: str) -> str:

@@ -351,6 +351,11 @@ class Request:
         return self.selects_everything and not self.variables and not self.event_time_start
 
     @property
+    def after_dbt(self) -> str:
+        """The command as one types it after `dbt`; empty for other operations."""
+        return self.command.removeprefix("dbt").strip()
+
+    @property
     def waits_for_commit(self) -> bool:
         """Whether a newer commit that is being made ready is waited for."""
         if self.wait_for_commit is not None:

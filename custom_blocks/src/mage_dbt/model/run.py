@@ -327,8 +327,7 @@ class Run:
     def title(self) -> str:
         """The run in a few words: `daily build`, `full refresh of fct_orders`."""
         asked = self.request
-        command = asked.command.removeprefix("dbt").strip()
-        words: list[str] = [TITLES[self.operation], *asked.select, *asked.models, command]
+        words: list[str] = [TITLES[self.operation], *asked.select, *asked.models, asked.after_dbt]
         if asked.exclude:
             words += ["without", *asked.exclude]
         if self.operation is Operation.RERUN_FAILED:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from typing import Protocol
 
 from mage_dbt.model.request import Operation, Request
+from mage_dbt.model.run import asked_at_of
 from mage_dbt.server.pages.formats import Formats
 
 MOST_NAMED = 3
@@ -44,8 +45,7 @@ def run_words(run: AnyRun, formats: Formats, follows: AnyRun | None = None) -> s
     if run.operation is Operation.RERUN_FAILED:
         return _rerun(run, formats, follows)
     if run.operation is Operation.COMMAND:
-        command = asked.command.removeprefix("dbt").strip()
-        return gettext("Command dbt %(command)s") % {"command": _cut(command)}
+        return gettext("Command dbt %(command)s") % {"command": _cut(asked.after_dbt)}
     names = _names(asked.models or asked.select, formats)
     if run.operation is Operation.FULL_REFRESH:
         return gettext("Full refresh of %(models)s") % {"models": names}
@@ -83,9 +83,8 @@ def _rerun(run: AnyRun, formats: Formats, follows: AnyRun | None) -> str:
     gettext = formats.texts.gettext
     if follows is not None and follows.operation is not Operation.RERUN_FAILED:
         return gettext("Rerun of what failed in: %(run)s") % {"run": run_words(follows, formats)}
-    of = run.follows or run.request.of or ""
     try:
-        moment = datetime.strptime(of[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        moment = asked_at_of(run.follows or run.request.of or "")
     except ValueError:
         return gettext("Rerun of what failed")
     return gettext("Rerun of what failed in the run of %(time)s") % {"time": formats.clock(moment)}
