@@ -17,10 +17,11 @@ def test_mage_is_starting_for_a_bounded_time_and_never_again(tmp_path: Path) -> 
     def watch() -> MageWatch:
         return MageWatch(settings, Home(tmp_path), lambda: now[0])
 
-    one, states = watch(), []
-    states.append(one.state)
+    one = watch()
+    states: list[MageState | None] = []
+    assert one.state is None, "nobody has looked yet"
     one.has(answered=False)
-    for now[0] in (START_SECONDS - 1, START_SECONDS):
+    for now[0] in (0, START_SECONDS - 1, START_SECONDS):
         states.append(one.state)
     one.has(answered=True)
     states.append(one.state)

@@ -68,7 +68,7 @@ class MageState(StrEnum):
 
     ANSWERS = "answers"
     STARTING = "starting"
-    """It has not answered yet, and the workspace has just begun."""
+    """It has not answered yet, and the runner has just begun."""
     AWAY = "away"
 
 
@@ -230,9 +230,10 @@ class Now:
     """The last 30 local dates, the oldest first."""
     active: tuple[Progress, ...]
     mage_answers: bool
-    """Whether Mage answers; the page and the API work without it."""
-    mage: Annotated[MageState, codec.AnyWord(MageState)] = MageState.ANSWERS
-    """The same with `starting`: it has not answered yet, and the workspace has just begun."""
+    """Whether Mage has answered the last look; the page and the API work without it."""
+    mage: Annotated[MageState, codec.AnyWord(MageState)] | None = None
+    """The same with `starting`: it has not answered yet, and the runner has just begun. None before
+    the first look at it, and from an older runner."""
 
     def progress_of(self, run: str) -> Progress | None:
         """How far a run is that waits or goes on; None for any other."""

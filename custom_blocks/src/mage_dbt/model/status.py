@@ -116,7 +116,7 @@ class Status:
     schedule: Schedule | None = None
     """When the daily build begins, who has set that, and its pause; None from an older runner."""
     mage: Annotated[MageState, codec.AnyWord(MageState)] | None = None
-    """Whether Mage answers; None from an older runner."""
+    """Whether Mage answers; None before the first look at it, and from an older runner."""
     preparing_commit: Preparing | None = None
     """The commit that is being made ready now, with how long that takes yet."""
 

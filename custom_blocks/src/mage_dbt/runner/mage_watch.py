@@ -14,8 +14,8 @@ ANSWER_SECONDS = 2.0
 """How long Mage has for its answer; an idle one needs much less."""
 
 START_SECONDS = 120.0
-"""How long a Mage that has not answered yet is taken to be starting: on two busy cores it needs a
-minute."""
+"""How long after the runner's start a Mage that has not answered yet is taken to be starting: on
+two busy cores it needs a minute."""
 
 
 class MageWatch:
@@ -28,7 +28,7 @@ class MageWatch:
         self._home = home
         self._clock = clock
         self._begun = clock()
-        self._answers = False
+        self._answers: bool | None = None
         self._has_answered = False
 
     def look(self) -> None:
@@ -41,7 +41,10 @@ class MageWatch:
         self._has_answered = self._has_answered or answered
 
     @property
-    def state(self) -> MageState:
+    def state(self) -> MageState | None:
+        """None before the first look: a runner that starts anew beside a Mage knows nothing yet."""
+        if self._answers is None:
+            return None
         if self._answers:
             return MageState.ANSWERS
         if not self._has_answered and self._clock() - self._begun < START_SECONDS:

@@ -82,7 +82,7 @@ class NowMaker:
         built: Container[str],
         over_by: time | None,
         executing: Callable[[], Sequence[str]],
-        mage: Callable[[], MageState],
+        mage: Callable[[], MageState | None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`built` holds the keys of daily builds that have a run, `over_by` is DAILY_BUILD_OVER_BY;

@@ -631,8 +631,8 @@ class Runner:
         return self._now.now()
 
     @property
-    def mage(self) -> MageState:
-        """Whether Mage answers, or is only starting."""
+    def mage(self) -> MageState | None:
+        """Whether Mage answers, or is only starting; None before the first look at it."""
         return self._mage_watch.state
 
     def published(self) -> Published:

@@ -34,7 +34,7 @@ def status_of(
     active: Sequence[str],
     alerts: AlertStatus,
     survey: Survey | None,
-    mage: MageState,
+    mage: MageState | None,
 ) -> Status:
     """The status now; `active` are the ids of runs that are not over."""
     now = datetime.now(UTC)

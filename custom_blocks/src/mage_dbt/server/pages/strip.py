@@ -22,8 +22,8 @@ class Strip:
     ahead: int | None
     """How many commits the branch has that the live one lacks; None where git cannot count."""
     branch: str
-    mage: MageState
-    """Whether Mage answers."""
+    mage: MageState | None
+    """Whether Mage answers; None before the first look at it."""
 
     @classmethod
     def of(cls, runner: Runner, branch: str, zone: ZoneInfo) -> Strip:
