@@ -303,7 +303,9 @@ def test_what_is_gone_is_listed_where_models_are_with_the_table_that_is_left(
 ) -> None:
     if (runner.repository / "models" / "word_display.sql").exists():
         runner.publish("Remove a model", word_display=None)
-    (gone,) = http.get("/models.json").json()["gone"]
+    listed = http.get("/models.json").json()
+    (gone,) = listed["gone"]
+    assert listed["gone_total"] == 1
     assert (gone["node"], gone["built_run"]) == ("model.described.word_display", built.id)
     page = shown(http, "/models")
     text = words(page)

@@ -45,40 +45,46 @@ select distinct node from (
 where type in ('model', 'seed', 'snapshot') order by node
 """
 
-KNOWN = r"""
-with recursive known (node) as (
-    (select node from ledger.node_result order by node limit 1)
+PREFIXES = ("model.", "seed.", "snapshot.")
+"""Of the unique ids of what a build leaves in the warehouse."""
+
+KNOWN = """
+with recursive known (prefix, node) as (
+    select wanted.prefix, (
+        select result.node from ledger.node_result as result where result.node >= wanted.prefix
+        order by result.node limit 1
+    )
+    from unnest(%(prefixes)s::text[]) as wanted (prefix)
     union all
-    select (
+    select known.prefix, (
         select result.node from ledger.node_result as result where result.node > known.node
         order by result.node limit 1
     )
-    from known where known.node is not null
+    from known where starts_with(known.node, known.prefix)
 )
-select node from known where node ~ '^(model|seed|snapshot)\.'
+select node from known where starts_with(node, prefix)
 """
-"""Each node once, by one step of the index for each, however many results it has."""
+"""Each node with these prefixes once, by one step of the index for each, however many results it
+has. A linguistic collation may pass over the dot, and yet keeps those of one prefix together: no
+other type of dbt's begins with one of these words. So no end of the range is compared.
+"""
 
 LAST_STATE = f"""
-select wanted.node, newest.name, newest.type, newest.materialized, newest.relation,
+select wanted.node, built.name, built.type, built.materialized, built.relation,
     built.at as built_at, built.run as built_run
 from unnest(%(nodes)s::text[]) as wanted (node)
 cross join lateral (
-    select name, type, materialized, relation from ledger.node_result
-    where node_result.node = wanted.node order by at desc limit 1
-) as newest
-cross join lateral (
-    select result.at, result.run
+    select result.*
     from (
         select * from ledger.node_result
-        where node_result.node = wanted.node order by at desc limit %(looked_at)s
+        where node_result.node = wanted.node order by at desc limit %(reached)s
     ) as result
     join ledger.run on run.id = result.run
-    where result.{PASSES} and {BUILT}
+    where run.target = %(target)s and result.{PASSES} and {BUILT}
     order by result.at desc
     limit 1
 ) as built
-where newest.materialized <> 'ephemeral'
+where built.materialized <> 'ephemeral'
 order by built.at desc, wanted.node
 """
 
@@ -210,11 +216,12 @@ class NodeHistory:
 
     def known(self) -> set[str]:
         """The unique ids of all models, seeds and snapshots that a run has come to."""
-        return {row["node"] for row in self._rows(KNOWN, {})}
+        return {row["node"] for row in self._rows(KNOWN, {"prefixes": list(PREFIXES)})}
 
-    def last_states(self, nodes: Iterable[str]) -> tuple[GoneModel, ...]:
-        """What these left in the warehouse, the last built first; nothing of one never built."""
-        values = {"nodes": list(nodes), "looked_at": LOOKED_AT}
+    def last_states(self, nodes: Iterable[str], target: str) -> tuple[GoneModel, ...]:
+        """What their last builds on the target left there, the last built first; nothing of what
+        was never built."""
+        values = {"nodes": list(nodes), "target": target, "reached": REACHED}
         return tuple(GoneModel(**row) for row in self._rows(LAST_STATE, values))
 
     def last_built(self, node: str, target: str) -> PastResult | None:

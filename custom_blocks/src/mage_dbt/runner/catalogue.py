@@ -82,7 +82,8 @@ class Catalogue:
         self._guard = threading.Lock()
         self._touched: dict[tuple[str, str], tuple[CommitLine, ...] | None] = {}
         self._builds = BuildLedger(ledger)
-        self._gone: tuple[tuple[str, int], tuple[GoneModel, ...]] | None = None
+        self._looking_for_gone = threading.Lock()  # of its own: pages of models never wait for it
+        self._gone: tuple[tuple[str, str, int], tuple[GoneModel, ...]] | None = None
 
     @property
     def _commits(self) -> Commits:
@@ -110,14 +111,14 @@ class Catalogue:
         Looked up once for each commit and each end of a run. Raises LedgerUnreachable.
         """
         live = self.live
-        key = (live.sha, self._builds.last_end())
-        with self._guard:
+        key = (live.sha, live.target, self._builds.last_end())
+        with self._looking_for_gone:
             if self._gone is None or self._gone[0] != key:
                 there = {model.node for model in live.models}
                 if graph := self._commits.graph(live.sha):
                     there |= graph.nodes.keys()
                 lost = self._history.known() - there
-                self._gone = (key, self._history.last_states(sorted(lost)))
+                self._gone = (key, self._history.last_states(sorted(lost), live.target))
             return self._gone[1]
 
     def compiled_file(self, run: str, node: str) -> str:

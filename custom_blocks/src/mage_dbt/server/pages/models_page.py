@@ -33,7 +33,7 @@ LONGEST_DESCRIPTION = 120
 LONGEST_SEARCH = 200
 
 MOST_GONE = 200
-"""Models that are no longer there, in the list."""
+"""Models that are no longer there, in the list, which stands on the last page."""
 
 
 def add(router: APIRouter, site: Site) -> None:
@@ -51,6 +51,7 @@ def add(router: APIRouter, site: Site) -> None:
         known = {model.node for model in site.catalogue.live.models}
         changed = [model for model in (survey.changed if survey else ()) if model.node in known]
         gone = _matching(site.catalogue.gone(), wanted)
+        shown_gone = _on_last_page(gone, number, pages)
         data = {
             "commit": site.catalogue.live.sha,
             "search": wanted,
@@ -59,13 +60,13 @@ def add(router: APIRouter, site: Site) -> None:
             "total": len(found),
             "models": [_plain(line) for line in lines],
             "changed": [model.to_json() for model in changed],
-            "gone": codec.plain(gone),
+            "gone": codec.plain(shown_gone),
+            "gone_total": len(gone),
         }
         values = {
             "lines": lines,
             "changed": changed,
-            "gone": gone,
-            "most_gone": MOST_GONE,
+            "gone": shown_gone,
             "repeated": {name for name, times in _times(site.catalogue.live).items() if times > 1},
             "first_line": lambda text: first_line(text, LONGEST_DESCRIPTION),
         }
@@ -138,6 +139,11 @@ def _matching(gone: tuple[GoneModel, ...], wanted: str) -> tuple[GoneModel, ...]
     """Those whose name has what is looked for."""
     words = wanted.lower().split()
     return tuple(model for model in gone if all(word in model.name.lower() for word in words))
+
+
+def _on_last_page(gone: tuple[GoneModel, ...], page: int, pages: int) -> tuple[GoneModel, ...]:
+    """Those that this page lists, MOST_GONE at most."""
+    return gone[:MOST_GONE] if page == pages else ()
 
 
 def _number(text: str) -> int:
