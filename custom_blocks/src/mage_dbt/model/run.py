@@ -327,7 +327,8 @@ class Run:
     def title(self) -> str:
         """The run in a few words: `daily build`, `full refresh of fct_orders`."""
         asked = self.request
-        words: list[str] = [TITLES[self.operation], *asked.select, *asked.models, asked.after_dbt]
+        begins = TITLES.get(self.operation, str(self.operation))  # another version may know more
+        words: list[str] = [begins, *asked.select, *asked.models, asked.after_dbt]
         if asked.exclude:
             words += ["without", *asked.exclude]
         if self.operation is Operation.RERUN_FAILED:
