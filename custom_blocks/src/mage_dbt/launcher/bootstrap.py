@@ -150,7 +150,10 @@ VERBS: dict[str, Callable[[Settings, Home, list[str]], None]] = {
 
 def _hand_over(home: Home, recipe: Recipe, arguments: list[str]) -> NoReturn:
     python = str(environments.python_of(home, recipe))
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    # Hundreds of processes begin here, and would compile Mage and dbt anew each: images of
+    # containers often forbid Python to keep what it compiled.
+    ours = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
     if environ.get("LC_ALL") in ("C", "POSIX"):
         # Python could not read a path that is not ASCII; without this it chooses C.UTF-8.
         del environ["LC_ALL"]
