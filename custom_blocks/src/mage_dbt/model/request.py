@@ -193,6 +193,8 @@ class Origin:
 class Request:
     """The work that somebody asked for, and its origin; `checked` and `parse` make one."""
 
+    __pydantic_config__ = codec.DESCRIBED
+
     operation: Annotated[Operation, codec.AnyWord(Operation)]
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ class LastBrokenCommit:
 class ActiveRun:
     """A run that waits or runs. While PostgreSQL is away only its id is known."""
 
-    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)  # what is None is left out
+    __pydantic_config__ = ConfigDict(json_schema_extra=codec.described)  # what is None is left out
 
     run: str
     title: str | None = None
