@@ -13,7 +13,17 @@ import pytest
 from mage_dbt.launcher import identity_provider, oauth2_proxy
 from mage_dbt.launcher.environments import MAGE
 from mage_dbt.launcher.postgres import Postgres
-from tests.harness import alone, covered, database, environments, login, scheduling, system
+from tests.harness import (
+    alone,
+    covered,
+    database,
+    environments,
+    failures,
+    login,
+    prepared,
+    scheduling,
+    system,
+)
 from tests.harness import mage as mage_harness
 from tests.harness import runner as runners
 from tests.harness.database import Database
@@ -71,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(covered.Covered())
     if not hasattr(config, "workerinput"):  # pytest-xdist's processes have one
         config.pluginmanager.register(alone.PlayedAlone())
+        config.pluginmanager.register(prepared.Prepared())
+        config.pluginmanager.register(failures.ToldAtOnce(config))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -22,8 +22,9 @@ COLORS = ("color-contrast", "link-in-text-block")
 """The rules of axe-core that are about colours and on unless somebody asks for more."""
 
 
-@cache
-def _source() -> str:
+def axe() -> Path:
+    """The script, installed with npm when it is missing. Raises MachineError without npm."""
+
     def install(folder: Path, run: Callable[[list[str]], str]) -> None:
         npm = shutil.which("npm")
         if npm is None:
@@ -34,7 +35,12 @@ def _source() -> str:
 
     text = [(HERE / name).read_text() for name in FILES]
     made = ensure_tool(environments.installed(), "axe", text, install, progress())
-    return (made / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    return made / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@cache
+def _source() -> str:
+    return axe().read_text()
 
 
 def violations(page: Page, rules: tuple[str, ...] = ()) -> list[str]:

@@ -14,6 +14,8 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.harness.scheduling import is_whole
+
 MOST = 3
 """Failed tests that are played again. More are no chance."""
 
@@ -34,10 +36,7 @@ class PlayedAlone:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
         yield
         config, failed = session.config, sorted(self._failed)
-        # The README's command gives none but those of the coverage.
-        every = all(given.startswith("--cov") for given in config.invocation_params.args)
-        beside = bool(config.getoption("numprocesses", default=None))
-        if session.exitstatus != pytest.ExitCode.TESTS_FAILED or not (every and beside):
+        if session.exitstatus != pytest.ExitCode.TESTS_FAILED or not is_whole(config):
             return
         if not 0 < len(failed) <= MOST:
             return

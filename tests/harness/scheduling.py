@@ -46,6 +46,13 @@ def processes(config: pytest.Config) -> int:
     return cores if chosen == [CHECKOUT / "tests" / "unit"] else cores + WAITING
 
 
+def is_whole(config: pytest.Config) -> bool:
+    """Whether this is the README's command: all tests, in several processes."""
+    given = config.invocation_params.args  # that command gives none but those of the coverage
+    beside = bool(config.getoption("numprocesses", default=None))
+    return beside and all(one.startswith("--cov") for one in given)
+
+
 def group_of(item: pytest.Item) -> str:
     """The group's name."""
     file = item.path.relative_to(CHECKOUT).as_posix()

@@ -1,0 +1,51 @@
+"""What tests need beside their own environment, made before the first of them when all are run.
+
+Otherwise the first test that asks would have it made beside seven others. There oauth2-proxy took
+15 minutes of two cores, where it takes 2 alone, and who waited for the folder's lock waited too.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from mage_dbt.errors import MachineError
+from mage_dbt.launcher import environments, identity_provider, oauth2_proxy
+from mage_dbt.launcher.environments import DBT, DUCKDB, MAGE, OLDER, VALIDATORS
+from tests.harness.environments import installed
+from tests.harness.scheduling import is_whole
+from tests.harness.waiting import progress
+
+
+class Prepared:
+    """Of the process that hands out the tests. What cannot be made is told by the tests of it."""
+
+    @pytest.hookimpl
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        if not is_whole(session.config):
+            return
+        capture = session.config.pluginmanager.getplugin("capturemanager")
+        assert capture is not None
+        with capture.global_and_fixture_disabled():
+            prepare()
+
+
+def prepare() -> None:
+    """Makes all of it, where it is missing."""
+    # Here, because some environments that tests run in lack the browser's package.
+    from tests.harness import accessibility
+    from tests.k8s import tools
+
+    home, told = installed(), progress()
+    recipes = [DBT, MAGE, VALIDATORS, DUCKDB, OLDER]
+    for make in (
+        lambda: environments.ensure(home, recipes, told),
+        lambda: oauth2_proxy.ensure(home, told),
+        tools.kustomize,
+        lambda: identity_provider.ensure(home, told),
+        tools.dclint,
+        accessibility.axe,
+    ):
+        with suppress(MachineError):
+            make()
