@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The system's Chromium; without one the test is not run, which in CI is a failure."""
-    found = system.program("chromium", "chromium-browser", "google-chrome")
+    found = system.chromium()
     if found is None:
         not_run("no Chromium here; install the system's package chromium")
     return found

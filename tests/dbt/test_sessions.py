@@ -281,7 +281,7 @@ def test_models_whose_old_tables_are_put_aside_under_one_name_wait_for_each_othe
 @pytest.fixture
 def pooler(runner: Runner) -> Iterator[Callable[[str], int]]:
     """Begins PgBouncer in this mode; gives its port."""
-    program = system.program("pgbouncer")
+    program = system.pgbouncer()
     if program is None:
         not_run("no PgBouncer here; install the system's package pgbouncer")
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))

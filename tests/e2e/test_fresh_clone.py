@@ -21,6 +21,7 @@ def cloned(folder: Path) -> Iterator[Workspace]:
     checkout = copy_checkout(folder / "a clone ü")
     workspace = Workspace(checkout / ".workspace", checkout)
     del workspace.environ["WORKSPACE_HOME"]
+    workspace.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # as images of containers have it
     workspace.start_log = folder / "start.log"
     yield workspace
     if workspace.started:
@@ -40,6 +41,8 @@ def test_one_command_builds_the_demo(clone: Workspace) -> None:
     assert status == 0, clone.output()
     assert re.search(r"^Success in .*: \d+ nodes", clone.output(), re.MULTILINE)
     assert clone.survivors() == []
+    package = clone.checkout / "custom_blocks" / "src" / "mage_dbt"
+    assert list(package.glob("launcher/__pycache__/start.*")), "the next start compiles all anew"
 
 
 @pytest.mark.timeout(900)

@@ -7,12 +7,14 @@ Otherwise the first test that asks would have it made beside seven others. There
 from __future__ import annotations
 
 from contextlib import suppress
+from subprocess import TimeoutExpired
 
 import pytest
 
 from mage_dbt.errors import MachineError
 from mage_dbt.launcher import environments, identity_provider, oauth2_proxy
 from mage_dbt.launcher.environments import DBT, DUCKDB, MAGE, OLDER, VALIDATORS
+from tests.harness import system
 from tests.harness.environments import installed
 from tests.harness.scheduling import is_whole
 from tests.harness.waiting import progress
@@ -46,6 +48,8 @@ def prepare() -> None:
         lambda: identity_provider.ensure(home, told),
         tools.dclint,
         accessibility.axe,
+        system.chromium,
+        system.pgbouncer,
     ):
-        with suppress(MachineError):
+        with suppress(MachineError, TimeoutExpired):
             make()

@@ -30,6 +30,15 @@ def program(package: str, *others: str) -> Path | None:
     return _find(*names) or (_install(package) and _find(*names)) or None
 
 
+def chromium() -> Path | None:
+    """The browser, whatever it is called here."""
+    return program("chromium", "chromium-browser", "google-chrome")
+
+
+def pgbouncer() -> Path | None:
+    return program("pgbouncer")
+
+
 def unpacked(package: str) -> Path | None:
     """The program of this name, from its package where the machine has none; nothing else of the
     machine knows it."""
