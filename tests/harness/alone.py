@@ -1,9 +1,9 @@
 """Tests that failed beside all others are played once more, alone.
 
-With eight processes on two cores, some of thousands of tests meet a moment that nobody has thought
-of, such as something the product does in the background. What fails alone too is a fault of the
-product, and stays a failure. What passes alone is a fault of the test: it is named at the end, and
-its first failure stays in the output for who mends it.
+With twice as many processes as cores, some of thousands of tests meet a moment that nobody has
+thought of, such as something the product does in the background. What fails alone too is a fault of
+the product, and stays a failure. What passes alone is a fault of the test: it is named at the end,
+and its first failure stays in the output for who mends it.
 """
 
 from __future__ import annotations

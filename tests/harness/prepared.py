@@ -1,7 +1,7 @@
 """What tests need beside their own environment, made before the first of them when all are run.
 
-Otherwise the first test that asks would have it made beside seven others. There oauth2-proxy took
-15 minutes of two cores, where it takes 2 alone, and who waited for the folder's lock waited too.
+Otherwise the first test that asks would have it made beside others. There oauth2-proxy took 15
+minutes of two cores, where it takes 2 alone, and who waited for the folder's lock waited too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Prepared:
 def compiled() -> Iterator[None]:
     """Has one process read all tests, and keep what Python compiles, meanwhile.
 
-    Eight that begin at once each compile all: 30 s of CPU for each, and 10 after this.
+    Those that begin at once each compile all: 30 s of CPU for each, and 10 after this.
     """
     collect = ["-P", "-m", "pytest", "--collect-only", "--quiet", "--numprocesses=0"]
     with Popen([sys.executable, *collect], cwd=CHECKOUT, stdout=DEVNULL, stderr=DEVNULL):
