@@ -181,7 +181,7 @@ except Exception as error:
 FORKS = """
 import json, os, sys
 import IPython, httpx, jupyter_client, memory_profiler
-import pandas, polars, sklearn.utils, sqlalchemy.orm
+import pandas, polars, sqlalchemy.orm
 
 for line in sys.stdin:
     asked = json.loads(line)
@@ -390,3 +390,23 @@ print("answer", PipelineRun.pipeline_schedule_token.fget(run))
 
 def test_a_pipeline_run_does_not_tell_its_triggers_token(in_mage: InMage) -> None:
     assert in_mage(TRIGGERS_TOKEN) == ["[API_TOKEN_PLACEHOLDER]"]
+
+
+LATE_IMPORTS = """
+import sys
+
+import mage_ai.server.server
+from mage_ai.data_preparation.models import utils
+from mage_ai.data_preparation.models.block import outputs
+
+print("answer", [name for name in ("sklearn", "scipy.stats") if name in sys.modules])
+
+from sklearn.linear_model import LinearRegression
+
+for module in (utils, outputs):
+    print("answer", "LinearRegression" in module.estimator_html_repr(LinearRegression()))
+"""
+
+
+def test_mage_begins_without_scikit_learn_and_shows_its_models(in_mage: InMage) -> None:
+    assert in_mage(LATE_IMPORTS) == ["[]", "True", "True"]

@@ -22,6 +22,7 @@ from mage_dbt.errors import MachineError
 from mage_dbt.mage.patches import (
     block_runs,
     dbt_blocks,
+    late_imports,
     own_pipelines,
     people,
     refusals,
@@ -48,6 +49,7 @@ PATCHES = (
     *triggers.PATCHES,
     *own_pipelines.PATCHES,
     *refusals.PATCHES,
+    *late_imports.PATCHES,
 )
 
 
