@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from mage_dbt.errors import WorkspaceError
 from mage_dbt.launcher import identity_provider, oauth2_proxy
 from mage_dbt.launcher.environments import MAGE
 from mage_dbt.launcher.postgres import Postgres
@@ -98,6 +100,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     scheduling.arrange(items)
     for item in items:
         item.user_properties.append(("group", scheduling.group_of(item)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Ends the runs of a test that failed: those of the next ones would wait for them, each until
+    its deadline."""
+    report = yield
+    runner = getattr(item, "funcargs", {}).get("runner")
+    if report.when == "call" and report.failed and isinstance(runner, Runner):
+        with suppress(WorkspaceError):
+            runner.end_runs()
+    return report
 
 
 @pytest.fixture(scope="session")

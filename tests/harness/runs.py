@@ -124,6 +124,11 @@ class WithRunner(Harness):
 
         return wait_until(f"run {run.id} to be over", probe, seconds)
 
+    def end_runs(self) -> None:
+        """Cancels what runs and waits, such as a refresh that is held for a decision."""
+        for active in self.client.status().active_runs:
+            self.client.cancel(active.run, "a test that failed")
+
     def run(self, **request: Any) -> Run:
         return self.over(self.ask(**request))
 
