@@ -84,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # pytest-xdist's processes have one
         config.pluginmanager.register(alone.PlayedAlone())
         config.pluginmanager.register(prepared.Prepared())
-        config.pluginmanager.register(failures.ToldAtOnce(config))
+        config.pluginmanager.register(failures.PrintedAtOnce(config))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -7,10 +7,10 @@ import pytest
 from tests.harness.scheduling import is_whole
 
 LONGEST = 300
-"""Characters of what is told of one failure. All of it is in the report at the end."""
+"""Characters of an error. All of it is in the report at the end."""
 
 
-class ToldAtOnce:
+class PrintedAtOnce:
     """Prints the name and the error of each test that fails, when all are run."""
 
     def __init__(self, config: pytest.Config) -> None:

@@ -24,7 +24,7 @@ from tests.harness.waiting import progress
 
 
 class Prepared:
-    """Of the process that hands out the tests. What cannot be made is told by the tests of it."""
+    """Of the process that hands out the tests. What cannot be made fails the tests that need it."""
 
     @pytest.hookimpl
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -53,13 +53,13 @@ def prepare() -> None:
     from tests.harness import accessibility
     from tests.k8s import tools
 
-    home, told = installed(), progress()
+    home, lines = installed(), progress()
     recipes = [DBT, MAGE, VALIDATORS, DUCKDB, OLDER]
     for make in (
-        lambda: environments.ensure(home, recipes, told),
-        lambda: oauth2_proxy.ensure(home, told),
+        lambda: environments.ensure(home, recipes, lines),
+        lambda: oauth2_proxy.ensure(home, lines),
         tools.kustomize,
-        lambda: identity_provider.ensure(home, told),
+        lambda: identity_provider.ensure(home, lines),
         tools.dclint,
         accessibility.axe,
         system.chromium,

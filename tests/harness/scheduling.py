@@ -51,7 +51,7 @@ def is_whole(config: pytest.Config) -> bool:
     """Whether this is the README's command: all tests, in several processes."""
     given = config.invocation_params.args  # that command gives none but those of the coverage
     beside = bool(config.getoption("numprocesses", default=None))
-    return beside and all(one.startswith("--cov") for one in given)
+    return beside and all(argument.startswith("--cov") for argument in given)
 
 
 def group_of(item: pytest.Item) -> str:

@@ -173,7 +173,7 @@ def test_no_template_has_what_the_policy_forbids(template: Path) -> None:
 
 def test_no_sentence_says_at_before_a_time_that_may_name_its_day() -> None:
     for file in sorted(PACKAGE.glob("templates/**/*.html")):
-        for said, given in re.findall(r'_\("([^"]*)"([^{}]*)', file.read_text()):
-            for name in re.findall(r"\bat %\((\w+)\)s", said):
-                dated = re.search(rf"\b{name}=[^,]*\| *(clock|when)\b", given)
-                assert not dated, f"{file.name}: {said}: at tomorrow"
+        for sentence, values in re.findall(r'_\("([^"]*)"([^{}]*)', file.read_text()):
+            for name in re.findall(r"\bat %\((\w+)\)s", sentence):
+                dated = re.search(rf"\b{name}=[^,]*\| *(clock|when)\b", values)
+                assert not dated, f"{file.name}: {sentence}: at tomorrow"
