@@ -143,7 +143,7 @@ _making = threading.Lock()
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """Made when it is first needed: that takes some milliseconds for a kind."""
+    """Made when it is first needed, and once: that takes some milliseconds for a kind."""
     found = _adapters.get(kind)
     if found is None:
         with _making:
