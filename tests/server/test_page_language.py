@@ -14,7 +14,9 @@ import pytest
 
 from mage_dbt.model.run import Run, RunState
 from mage_dbt.server.pages.sentences import PLACE, Template, pieces, template
+from tests.harness import runner as runners
 from tests.harness import sentences as code
+from tests.harness.database import Database
 from tests.harness.forms import Document
 from tests.harness.models import BROKEN, FACTS, sleepy
 from tests.harness.runner import Runner
@@ -69,6 +71,13 @@ def said_by_the_code() -> list[Template]:
 
 
 @pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory, server: Database) -> Iterator[Runner]:
+    folder = tmp_path_factory.mktemp("language")
+    with runners.on_project(folder, server, PROJECT, **runners.due_at_midnight()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def browser(runner: Runner) -> Iterator[httpx.Client]:
     address = f"http://127.0.0.1:{runner.settings.runner_port}"
     with httpx.Client(base_url=address, timeout=SECONDS, trust_env=False) as client:
@@ -86,7 +95,7 @@ def until_it_waits(runner: Runner, run: Run) -> None:
 @pytest.fixture(scope="module")
 def history(runner: Runner) -> list[str]:
     """The addresses of all pages after a day on which much went on."""
-    assert runner.run(cause="schedule", caller="Mage, trigger daily").state is RunState.SUCCESS
+    runner.daily_build()
     runner.publish("kim0", facts=BROKEN, apart=None, reader="select * from {{ ref('facts') }}")
     failed = runner.run(caller="kim")
     assert failed.state is RunState.ERROR
