@@ -53,6 +53,7 @@ def test_the_bench_measures_each_contender_and_writes_what_it_found(
     assert not (tmp_path / "home" / "bench").exists()
 
 
+@pytest.mark.thorough
 def test_the_bench_refreshes_under_readers_and_says_what_they_saw(tmp_path: Path) -> None:
     environments.share(Home(tmp_path / "home"))
     report = tmp_path / "report.json"
@@ -79,6 +80,7 @@ def test_the_bench_refreshes_under_readers_and_says_what_they_saw(tmp_path: Path
     assert ours["own_lock_s"] > 0 and ours["compare_s"] > 0
 
 
+@pytest.mark.thorough
 def test_the_bench_asks_for_every_page_beside_a_long_history(tmp_path: Path) -> None:
     environments.share(Home(tmp_path / "home"))
     report = tmp_path / "report.json"
