@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from subprocess import DEVNULL, Popen, TimeoutExpired
+from subprocess import DEVNULL, Popen, SubprocessError
 
 import pytest
 
@@ -64,6 +64,7 @@ def prepare() -> None:
         accessibility.axe,
         system.chromium,
         system.pgbouncer,
+        lambda: system.unpacked("git-lfs"),
     ):
-        with suppress(MachineError, TimeoutExpired):
+        with suppress(MachineError, SubprocessError):
             make()
